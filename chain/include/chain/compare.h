@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Do two chains show the guest the same bytes? With proof.
+ *
+ * Two views are walked in lockstep. A piece is settled, in this order: same
+ * file, same host offset and same kind; both read as zeros; both lie in
+ * physical extents that the file system shares (FIEMAP); read and compared.
+ */
+#ifndef CHAIN_COMPARE_H
+#define CHAIN_COMPARE_H
+
+#include <chain/chain.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct chain_view;
+
+enum chain_verdict {
+    CHAIN_IDENTICAL,
+    CHAIN_DIFFERENT,
+    CHAIN_UNPROVEN,
+};
+
+/* Which engine reads (img/engine.h's enum img_engine_kind, by number). */
+struct chain_compare_options {
+    bool strict_size;      /* other sizes are different (qemu-img -s) */
+    bool all;              /* go on after the first difference */
+    bool no_identity;      /* read even what identity would settle */
+    bool no_shared;        /* do not ask for physical extents */
+    int engine;            /* enum img_engine_kind */
+    unsigned threads;      /* 0: one per core, at most 8 */
+    uint64_t budget_len;   /* bytes in flight over all; 0: 16 MiB */
+    const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
+    /* Called from the calling thread, now and then. May be NULL. */
+    void (*progress)(void *opaque, uint64_t done, uint64_t total);
+    /* A differing range, ascending, neighbours merged; may be NULL. */
+    void (*difference)(void *opaque, uint64_t off, uint64_t len);
+    void *opaque;
+};
+
+struct chain_proof {
+    uint64_t same_file_len;
+    uint64_t both_zero_len;
+    uint64_t shared_extents_len;
+    uint64_t read_len;     /* settled by reading */
+};
+
+struct chain_compare_result {
+    enum chain_verdict verdict;
+    bool has_difference;
+    uint64_t first_difference; /* guest offset */
+    bool is_size_different;    /* strict_size and the sizes differ */
+    uint64_t len;              /* guest bytes that were compared */
+    struct chain_proof proof;
+    /* CHAIN_UNPROVEN, or 0 returned with a doubt: why, with the path. */
+    struct img_error why;
+};
+
+/*
+ * Compare two views (chain/view.h) from 0 to the longer end; the shorter one
+ * reads as zeros past its end. Differences are exact to the byte with ALL;
+ * without it the first difference is exact. Returns -1 only when comparing
+ * could not begin or was cancelled; a read or format error half-way is
+ * CHAIN_UNPROVEN with WHY filled in, unless a difference was found. A file
+ * of either chain that changed meanwhile makes it unproven, too. Which side
+ * failed: why.path.
+ */
+IMG_PUBLIC int chain_compare(struct chain_view *a, struct chain_view *b,
+                             const struct chain_compare_options *options,
+                             struct chain_compare_result *out,
+                             struct img_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

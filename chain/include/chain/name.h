@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Backing names: the text that a header records -> a reference to a file.
+ * Pure: no file is looked at.
+ *
+ * What stands before the first '/' decides, as in QEMU and libvirt: a ':'
+ * there makes a protocol name, of which only "file:" and "json:" are read;
+ * everything else is a path, absolute or relative to the folder of the image
+ * that names it.
+ */
+#ifndef CHAIN_NAME_H
+#define CHAIN_NAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <img/error.h>
+
+enum chain_name_style {
+    CHAIN_NAME_RELATIVE,
+    CHAIN_NAME_ABSOLUTE,
+    CHAIN_NAME_FILE_PROTOCOL, /* file:PATH: QEMU reads it, libvirt does not */
+    CHAIN_NAME_JSON_PORTABLE, /* json:{"file":{"driver":"file",...}} */
+    CHAIN_NAME_JSON_OTHER,    /* another json: that names a file */
+};
+
+/* What a name refers to. Zeroed is empty; free with chain_ref_fini. */
+struct chain_ref {
+    enum chain_name_style style;
+    char *path;       /* as spelled; relative ones are not yet joined */
+    char *format;     /* from a json: format driver; NULL: not said */
+    bool has_slice;   /* raw driver's offset and size */
+    uint64_t slice_off;
+    uint64_t slice_len; /* UINT64_MAX: to the end */
+    bool is_backing_null;       /* json "backing": null ends the chain */
+    struct chain_ref *backing;  /* json "backing": {...}, or NULL */
+};
+
+/*
+ * Parse NAME. IMG_UNSUPPORTED for a protocol or json driver that names no
+ * local file (nbd:, http:, rbd ...), named in the text; IMG_FORMAT for json
+ * that is broken or has options this program does not know; IMG_LIMIT for
+ * nesting deeper than JSON allows.
+ */
+int chain_name_parse(const char *name, struct chain_ref *out,
+                     struct img_error *err);
+void chain_ref_fini(struct chain_ref *ref);
+
+/*
+ * The path of a relative name against the folder of FROM as FROM is spelled
+ * (no symlink is resolved, nothing is normalised), as QEMU and libvirt do;
+ * an absolute name as it is. Free with free().
+ */
+char *chain_name_join(const char *from, const char *path,
+                      struct img_error *err);
+
+/*
+ * A FILE operand of the command line: a path whatever characters it has,
+ * but "json:{..." and whole URIs ("nbd://", "nbd+unix://" ...; those are
+ * IMG_UNSUPPORTED).
+ */
+int chain_operand_parse(const char *operand, struct chain_ref *out,
+                        struct img_error *err);
+
+#endif

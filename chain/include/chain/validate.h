@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * May a pre-created file be handed to libvirt with REUSE_EXT? The rules are
+ * written out in docs/validate.md; each is a check with a stable id.
+ */
+#ifndef CHAIN_VALIDATE_H
+#define CHAIN_VALIDATE_H
+
+#include <chain/compare.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum chain_operation {
+    CHAIN_OP_SNAPSHOT,     /* dest becomes the overlay of source */
+    CHAIN_OP_COPY,         /* dest is the target of a full copy */
+    CHAIN_OP_SHALLOW_COPY, /* dest is the target of a shallow copy */
+};
+
+enum chain_name_requirement {
+    CHAIN_REQUIRE_ANY,
+    CHAIN_REQUIRE_RELATIVE,
+    CHAIN_REQUIRE_ABSOLUTE,
+};
+
+struct chain_validate_request {
+    enum chain_operation operation;
+    const char *source;         /* the active layer's file */
+    const char *source_format;  /* NULL: probe */
+    const char *dest;
+    const char *dest_format;    /* NULL: probe, with a warning */
+    int dest_fd;                /* inherited descriptor, or -1 */
+    const char *backing_name;   /* expected text of the backing name; NULL */
+    enum chain_name_requirement require;
+    bool allow_larger;          /* snapshot: a larger overlay is wanted */
+    bool allow_data_file;
+    bool target_is_zero;        /* copy: the caller will trust its zeros */
+    bool synchronous_writes;
+    bool force_share;           /* -U: the source is in use */
+    bool allow_probe;
+    const char *as_user;        /* judge access for this user; NULL: self */
+    const char *qemu_version;   /* "7.2"; NULL: 7.2 and later */
+    const struct img_roots *roots;
+    unsigned max_depth;         /* 0: CHAIN_MAX_DEPTH */
+    struct chain_compare_options compare; /* engine, progress, cancel */
+};
+
+enum chain_check_result {
+    CHAIN_CHECK_PASS,
+    CHAIN_CHECK_FAIL,
+    CHAIN_CHECK_WARN,
+    CHAIN_CHECK_SKIP,     /* does not apply, or depends on a failed check */
+    CHAIN_CHECK_UNPROVEN,
+};
+
+/* Strings are NUL-terminated, escaped; NULL where there is nothing to say. */
+struct chain_check {
+    const char *id;       /* static */
+    enum chain_check_result result;
+    const char *image;    /* path of the file it is about, raw bytes */
+    const char *message;  /* one sentence */
+    const char *found;
+    const char *expected;
+    const char *remedy;   /* a command that puts it right; shell-quoted */
+};
+
+enum chain_judgement {
+    CHAIN_ACCEPTED,
+    CHAIN_REFUSED,
+    CHAIN_NOT_JUDGED, /* unproven: never accepted when a proof is missing */
+};
+
+struct chain_report;
+
+/*
+ * Judge. Every rule that applies to the operation gives exactly one check,
+ * in the order of docs/validate.md. Fails (-1) only when nothing could be
+ * judged at all (the source cannot be opened, out of memory, cancelled).
+ * Free the report with chain_report_free.
+ */
+IMG_PUBLIC int chain_validate(const struct chain_validate_request *request,
+                              struct chain_report **out,
+                              struct img_error *err);
+IMG_PUBLIC void chain_report_free(struct chain_report *report);
+IMG_PUBLIC enum chain_judgement
+chain_report_judgement(const struct chain_report *report);
+IMG_PUBLIC size_t chain_report_len(const struct chain_report *report);
+IMG_PUBLIC const struct chain_check *
+chain_report_at(const struct chain_report *report, size_t idx);
+/* How the contents were proved; all 0 when nothing was compared. */
+IMG_PUBLIC const struct chain_proof *
+chain_report_proof(const struct chain_report *report);
+
+/*
+ * What was judged: every file of both chains with identity, size, times and
+ * a hash of its header, as JSON text (free with free()). A later run
+ * compares it with the files (chain_stamp_check) right before the hand-off.
+ */
+IMG_PUBLIC char *chain_report_stamp(const struct chain_report *report,
+                                    struct img_error *err);
+/* IMG_CHANGED, naming the file, when a file is no longer as stamped. */
+IMG_PUBLIC int chain_stamp_check(const char *stamp, size_t len,
+                                 struct img_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

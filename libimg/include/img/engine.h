@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine: many reads in flight from one thread.
+ *
+ * An engine belongs to one thread (own ring, own queue). Requests are the
+ * caller's memory and must stay valid until img_engine_wait hands them back.
+ * Two implementations behind the one interface: io_uring, and a synchronous
+ * twin (pread) for kernels without it and for tests; both give the same
+ * results. Files without a descriptor (memory, faults) are always read
+ * synchronously.
+ */
+#ifndef IMG_ENGINE_H
+#define IMG_ENGINE_H
+
+#include <img/error.h>
+#include <img/file.h>
+
+enum img_engine_kind {
+    IMG_ENGINE_AUTO, /* io_uring if the kernel lets us, else sync */
+    IMG_ENGINE_URING,
+    IMG_ENGINE_SYNC,
+};
+
+struct img_engine;
+
+/*
+ * A read of LEN bytes at OFF into BUF. Bytes past the end of the file are
+ * zeroed. After img_engine_wait RESULT is 0 or a negative errno. With a
+ * file opened direct, requests that are not aligned are served through a
+ * bounce buffer.
+ */
+struct img_request {
+    struct img_file *file; /* borrowed */
+    void *buf;
+    size_t len;
+    uint64_t off;
+    int result;
+    void *owner;             /* the caller's */
+    /* the engine's: */
+    size_t done_;
+    void *bounce_;
+    struct img_request *next_;
+};
+
+/*
+ * DEPTH requests may be under way at once (1 to 4096). IMG_ENGINE_AUTO never
+ * fails for want of io_uring; IMG_ENGINE_URING is then IMG_UNSUPPORTED.
+ */
+int img_engine_new(enum img_engine_kind kind, unsigned depth,
+                   struct img_engine **out, struct img_error *err);
+/* Waits for what is in flight (buffers must still be valid), then frees. */
+void img_engine_free(struct img_engine *engine);
+/* IMG_ENGINE_URING or IMG_ENGINE_SYNC: what was chosen. */
+enum img_engine_kind img_engine_kind(const struct img_engine *engine);
+
+/*
+ * Queue a read. Fails with IMG_LIMIT when DEPTH are in flight already: wait
+ * first. Queued reads are handed to the kernel together at the next wait.
+ */
+int img_engine_submit(struct img_engine *engine, struct img_request *request,
+                      struct img_error *err);
+/* The next finished request, in any order; NULL in *out if none is queued. */
+int img_engine_wait(struct img_engine *engine, struct img_request **out,
+                    struct img_error *err);
+unsigned img_engine_in_flight(const struct img_engine *engine);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The counting half of a check: refcounts recomputed from everything that
+ * refers to a cluster, compared with the stored ones. Changes nothing.
+ */
+#ifndef QCOW2_CHECK_H
+#define QCOW2_CHECK_H
+
+#include <img/image.h>
+
+enum qcow2_problem_kind {
+    QCOW2_PROBLEM_CORRUPTION, /* counts as one of QEMU's corruptions */
+    QCOW2_PROBLEM_LEAK,       /* counts as one of QEMU's leaks */
+    QCOW2_PROBLEM_ERROR,      /* something could not be checked */
+};
+
+struct qcow2_problem {
+    enum qcow2_problem_kind kind;
+    uint64_t off;        /* in the file, of what the problem is about */
+    const char *message; /* one line, escaped; only valid in the callback */
+};
+
+struct qcow2_check_options {
+    /* Called for each problem, up to max_problems; NULL: only count. */
+    void (*problem)(void *opaque, const struct qcow2_problem *problem);
+    void *opaque;
+    uint64_t max_problems; /* 0: no limit */
+    uint64_t max_memory;   /* bytes for the count array; 0: 512 MiB */
+    const volatile int *cancel; /* stops with IMG_CANCELLED when set */
+    /* Called now and then with 0..1; may be NULL. */
+    void (*progress)(void *opaque, double fraction);
+};
+
+/* QEMU's ImageCheck counts. */
+struct qcow2_check_result {
+    uint64_t corruptions;
+    uint64_t leaks;
+    uint64_t check_errors;
+    uint64_t total_clusters;      /* guest clusters */
+    uint64_t allocated_clusters;
+    uint64_t fragmented_clusters;
+    uint64_t compressed_clusters;
+    uint64_t image_end_off;
+};
+
+/*
+ * Check a qcow2 image. 0 when the whole image was looked at, whatever was
+ * found; -1 when it could not be (IMG_LIMIT, IMG_IO, IMG_MEMORY,
+ * IMG_CANCELLED). Memory: one byte per host cluster in use, in pieces,
+ * within max_memory.
+ */
+int qcow2_check(struct img_image *image,
+                const struct qcow2_check_options *options,
+                struct qcow2_check_result *out, struct img_error *err);
+
+#endif

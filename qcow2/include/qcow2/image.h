@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A qcow2 image that is open for reading: header, tables, snapshots,
+ * bitmaps, and the map from guest offsets to where the bytes lie.
+ */
+#ifndef QCOW2_IMAGE_H
+#define QCOW2_IMAGE_H
+
+#include <img/format.h>
+#include <qcow2/bitmap.h>
+#include <qcow2/extensions.h>
+#include <qcow2/header.h>
+#include <qcow2/snapshot.h>
+
+/* The qcow2 driver for the list of formats. */
+extern const struct img_format qcow2_format;
+
+struct qcow2_options {
+    /* Read the state of this internal snapshot (id, then name); or NULL. */
+    const char *snapshot;
+};
+
+/*
+ * Open FILE (takes its own reference). An image with an external data file
+ * comes back with wants_data_file set: give it one (img_image_set_data_file)
+ * before mapping. An encrypted image opens with is_readable false. A corrupt
+ * or dirty bit only sets is_corrupt, is_dirty. Errors: as the decoders;
+ * IMG_NOT_FOUND for an unknown snapshot.
+ */
+int qcow2_open(struct img_file *file, const struct qcow2_options *options,
+               struct img_image **out, struct img_error *err);
+
+/* NULL when IMAGE is no qcow2 image. All borrowed. */
+const struct qcow2_header *qcow2_image_header(const struct img_image *image);
+const struct qcow2_extensions *
+qcow2_image_extensions(const struct img_image *image);
+
+/*
+ * The bitmap directory, decoded: NULL and 0 when there is none or the
+ * autoclear bit does not vouch for it. A broken directory is IMG_CORRUPT
+ * here (QEMU refuses such an image whole); opening the image does not load
+ * it.
+ */
+struct qcow2_bitmap_info {
+    char *name; /* NUL-terminated */
+    uint64_t granularity;
+    uint32_t flags;
+    uint64_t table_off;
+    uint32_t table_entries;
+};
+int qcow2_image_bitmaps(struct img_image *image,
+                        const struct qcow2_bitmap_info **out, size_t *nr,
+                        struct img_error *err);
+
+/* Clusters that the active L1 table owns, by kind (one pass over it). */
+struct qcow2_usage {
+    uint64_t data_clusters;       /* also subclustered ones */
+    uint64_t zero_clusters;       /* plain and preallocated */
+    uint64_t compressed_clusters;
+    uint64_t first_guest_off;     /* of the first such cluster */
+};
+int qcow2_image_usage(struct img_image *image, struct qcow2_usage *out,
+                      struct img_error *err);
+
+#endif
