@@ -9,7 +9,8 @@
  *   by the colons outside of strings.
  * - \u0000 (the rest of the string would be lost in C) and halves of
  *   surrogate pairs.
- * - Control characters in strings, which the grammar forbids.
+ * - Control characters in strings and keys between apostrophes, which the
+ *   grammar forbids.
  * - NaN and the infinities, which json-c knows as numbers, and integers that
  *   do not fit: it makes them the nearest that does. (So the two extremes,
  *   -2^63 and 2^64 - 1, are refused with them.)
@@ -103,6 +104,11 @@ static int count_members(const char *text, size_t len, size_t *members,
             }
         } else if (text[i] == '"') {
             in_string = !in_string;
+        } else if (!in_string && text[i] == '\'') {
+            return img_fail(err, IMG_FORMAT,
+                            "JSON text: found an apostrophe at position %zu, "
+                            "expected a quotation mark",
+                            i);
         } else if (!in_string && text[i] == ':') {
             (*members)++;
         }
