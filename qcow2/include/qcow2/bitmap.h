@@ -37,8 +37,8 @@ int qcow2_bitmap_decode(const struct qcow2_header *header, const uint8_t *buf,
  * One entry of a bitmap table. *out is the offset of the bitmap's cluster, 0
  * when the entry says all zeros (bit 0 clear) or all ones (bit 0 set).
  */
-int qcow2_bitmap_entry_decode(const struct qcow2_header *header,
-                              uint64_t entry, uint64_t file_len, uint64_t *out,
+int qcow2_bitmap_entry_decode(const struct qcow2_header *header, uint64_t entry,
+                              uint64_t file_len, uint64_t *out,
                               struct img_error *err);
 
 #endif

@@ -29,10 +29,10 @@ int qcow2_l1_decode(const struct qcow2_header *header, uint64_t entry,
 
 enum qcow2_cluster_kind {
     QCOW2_CLUSTER_UNALLOCATED,
-    QCOW2_CLUSTER_ZERO,   /* plain or preallocated (host_off != 0) */
+    QCOW2_CLUSTER_ZERO, /* plain or preallocated (host_off != 0) */
     QCOW2_CLUSTER_DATA,
     QCOW2_CLUSTER_COMPRESSED,
-    QCOW2_CLUSTER_MIXED,  /* extended L2: see the subclusters */
+    QCOW2_CLUSTER_MIXED, /* extended L2: see the subclusters */
 };
 
 struct qcow2_l2_entry {
@@ -53,9 +53,12 @@ struct qcow2_l2_entry {
  * (image or external data file).
  * IMG_CORRUPT: reserved bits, zero bit in version 2, unaligned or outside
  * offset (a cluster may pass the end by less than its length; compressed
- * data must begin inside), COPIED on a compressed cluster, compressed with
- * data file, a subcluster both allocated and zero, subclusters allocated
- * without a host cluster, data_file_raw with an offset other than GUEST_OFF.
+ * data must begin inside), COPIED on a compressed cluster, COPIED without an
+ * offset where there is no data file, compressed with data file, a compressed
+ * cluster with a bitmap, a subcluster both allocated and zero, subclusters
+ * allocated without a host cluster, an offset in a data file other than that
+ * of GUEST_OFF's cluster. Bit 0 is unused, and ignored, with extended L2.
+ * The entry's own place is not known here: errors have no offset.
  */
 int qcow2_l2_decode(const struct qcow2_header *header, uint64_t entry,
                     uint64_t bitmap, uint64_t guest_off,

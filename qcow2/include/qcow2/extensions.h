@@ -45,8 +45,9 @@ struct qcow2_extensions {
     uint64_t end_off; /* first byte after the last extension and end mark */
     /*
      * For other readers (libvirt looks at the first 33,280 bytes only and
-     * does not round extension lengths up to 8): where the backing format
-     * stands and whether an extension of unaligned length stands before it.
+     * does not round extension lengths up to 8): where the text of the
+     * backing format begins in the file (0: not recorded) and whether an
+     * extension of unaligned length stands before it.
      */
     uint64_t backing_format_off;
     bool is_backing_format_hidden;
@@ -61,7 +62,10 @@ struct qcow2_extensions {
  * reserved field is set, a crypto pointer that is not 16 bytes or stands in
  * an image without LUKS, a LUKS image without one, a data file name without
  * incompatible bit 2, a backing name offset with length 0, inside header or
- * extensions, or beyond the first cluster.
+ * extensions, or beyond the first cluster. Numbers of the bitmaps extension
+ * are judged only when the autoclear bit vouches for them. More unknown
+ * extensions or feature names than the limits of geometry.h are IMG_LIMIT.
+ * An empty backing format counts as not recorded, as in QEMU.
  * On failure nothing is kept. Free with qcow2_extensions_fini.
  */
 int qcow2_extensions_decode(const struct qcow2_header *header,

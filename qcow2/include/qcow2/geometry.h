@@ -20,6 +20,12 @@
 #define QCOW2_MIN_SUBCLUSTER_CLUSTER_BITS 14u
 #define QCOW2_SUBCLUSTERS 32u
 
+/* Header, size: the last sector still ends below 2^63. */
+#define QCOW2_MAX_VIRTUAL_LEN (((uint64_t)1 << 63) - 512)
+/* Header, refcount_order: 1 to 64 bits; version 2 always has 16. */
+#define QCOW2_MAX_REFCOUNT_ORDER 6u
+#define QCOW2_V2_REFCOUNT_ORDER 4u
+
 /* QEMU's bounds on tables that are held in memory whole. */
 #define QCOW2_MAX_L1_LEN (32u << 20)
 #define QCOW2_MAX_REFTABLE_LEN (8u << 20)

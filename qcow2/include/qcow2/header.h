@@ -45,11 +45,11 @@ struct qcow2_header {
  * Decode and check everything about the header that needs no file size. BUF
  * holds the first LEN bytes of the file (all of the first cluster if it has
  * so many; at least 512 bytes where the file does). Errors: IMG_FORMAT for a
- * wrong magic, IMG_UNSUPPORTED for a version other than 2 and 3 or an
- * unknown incompatible bit is *not* reported here (the names of unknown bits
- * stand in an extension: see qcow2_features_check), IMG_CORRUPT for
- * anything else, each naming the field, the value found and the range
- * expected, with the field's offset.
+ * wrong magic, IMG_UNSUPPORTED for a version other than 2 and 3, IMG_CORRUPT
+ * for anything else, each naming the field, the value found and the range
+ * expected, with the field's offset. An unknown incompatible bit is not
+ * reported here: the names of unknown bits stand in an extension, see
+ * qcow2_features_check.
  */
 int qcow2_header_decode(const uint8_t *buf, size_t len,
                         struct qcow2_header *out, struct img_error *err);

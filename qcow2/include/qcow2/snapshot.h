@@ -16,12 +16,12 @@ struct qcow2_snapshot {
     uint64_t virtual_len;  /* the header's where the extra data has none */
     uint64_t icount;       /* UINT64_MAX where the extra data has none */
     uint32_t extra_len;
-    const uint8_t *extra;  /* borrowed from the buffer, extra_len bytes */
-    const char *id;        /* borrowed, not terminated */
+    const uint8_t *extra; /* borrowed from the buffer, extra_len bytes */
+    const char *id;       /* borrowed, not terminated */
     uint16_t id_len;
-    const char *name;      /* borrowed, not terminated */
+    const char *name; /* borrowed, not terminated */
     uint16_t name_len;
-    uint64_t entry_len;    /* bytes of the entry, rounded up to 8 */
+    uint64_t entry_len; /* bytes of the entry, rounded up to 8 */
 };
 
 /*
@@ -31,10 +31,9 @@ struct qcow2_snapshot {
  * bytes, lengths past LEN, an L1 table unaligned, too large or outside
  * FILE_LEN, a virtual size out of range.
  */
-int qcow2_snapshot_decode(const struct qcow2_header *header,
-                          const uint8_t *buf, size_t len, uint64_t table_off,
-                          uint64_t file_len, struct qcow2_snapshot *out,
-                          struct img_error *err);
+int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
+                          size_t len, uint64_t table_off, uint64_t file_len,
+                          struct qcow2_snapshot *out, struct img_error *err);
 
 /*
  * The length of the entry whose fixed 40 bytes are at BUF, extra data, id,
