@@ -118,6 +118,11 @@ uint64_t img_file_allocated_len(const struct img_file *file);
  * see img_file_direct_align.
  */
 int img_file_fd(const struct img_file *file, uint64_t *base);
+/*
+ * How many bytes from *base on may be read through img_file_fd: a slice's
+ * length. UINT64_MAX where the descriptor's own end is the file's.
+ */
+uint64_t img_file_fd_len(const struct img_file *file);
 /* Alignment that img_file_fd needs of buffer, length and offset; 1 if none. */
 uint32_t img_file_direct_align(const struct img_file *file);
 

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Room io, private: what a file is made of.
+ *
+ * An origin (POSIX file, memory) has the bytes; a wrapper (slice, faults)
+ * has INNER and hands calls on to it. kind, dev, ino and rdev of a wrapper
+ * are its origin's, so that identity needs no walk.
+ */
+#ifndef IO_FILE_IMPL_H
+#define IO_FILE_IMPL_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <img/file.h>
+
+struct img_file_ops {
+    /*
+     * One read of at most LEN bytes (LEN > 0, OFF + LEN <= IMG_OFF_MAX):
+     * the bytes read, 0 at the end of the file, or a negative errno. The
+     * caller goes on after a short read.
+     */
+    ssize_t (*pread)(struct img_file *file, void *buf, size_t len,
+                     uint64_t off);
+    /* Origins only. */
+    int (*stamp)(const struct img_file *file, struct img_stamp *out,
+                 struct img_error *err);
+    int (*hole)(struct img_file *file, uint64_t off, uint64_t len,
+                bool *is_hole, uint64_t *run_len, struct img_error *err);
+    /* NULL: not supported. */
+    int (*physical)(struct img_file *file, uint64_t off, uint64_t len,
+                    struct img_physical *out, size_t nr, size_t *out_nr,
+                    bool *supported, struct img_error *err);
+    /* Frees everything, the struct as well; accepts a half-made object. */
+    void (*free)(struct img_file *file);
+};
+
+/* Implementations embed this as their first member. */
+struct img_file {
+    const struct img_file_ops *ops;
+    struct img_file *inner; /* wrappers: own reference; origins: NULL */
+    atomic_uint refs;
+    enum img_file_kind kind;
+    char *path;
+    uint64_t len;
+    uint64_t allocated_len;
+    uint64_t dev, ino, rdev;
+    int fd;        /* POSIX origins only, else -1 */
+    uint64_t base; /* slices: where they begin in the origin */
+    uint32_t direct_align;
+};
+
+/* A first reference, and no descriptor. */
+void img_file_init(struct img_file *file, const struct img_file_ops *ops);
+/* What all implementations' free begin with: path and inner. */
+void img_file_fini(struct img_file *file);
+/* Become a wrapper of INNER (own reference): path, identity, lengths. */
+int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
+                          struct img_file *inner, struct img_error *err);
+/* The file at the bottom of all wrappers. */
+const struct img_file *img_file_origin(const struct img_file *file);
+
+/* "a directory", "a FIFO", ... for S_IFMT bits. */
+const char *img_kind_name(mode_t mode);
+
+/* A regular file or block device over FD, which it owns from now on. */
+int img_posix_new(int fd, const char *path, struct img_file **out,
+                  struct img_error *err);
+
+/*
+ * What FD needs for O_DIRECT; 1 if it was not opened so. Where the file
+ * system accepts the flag but cannot read so, and IS_OWN (the open file
+ * description is nobody else's), the flag is taken off.
+ */
+int img_direct_setup(int fd, const struct stat *st, bool is_own,
+                     uint32_t *align, struct img_error *err);
+/* pread that aligns what ALIGN does not let through. As ops->pread. */
+ssize_t img_direct_pread(int fd, uint32_t align, void *buf, size_t len,
+                         uint64_t off);
+
+/* FIEMAP, for ops->physical. */
+int img_posix_physical(struct img_file *file, uint64_t off, uint64_t len,
+                       struct img_physical *out, size_t nr, size_t *out_nr,
+                       bool *supported, struct img_error *err);
+
+/* Take and test a reader's locks on FD; released again on failure. */
+int img_lock_reader(int fd, struct img_error *err);
+
+/*
+ * Which process holds a lock on BYTE of the file that FD has open (any lock,
+ * or write locks only)? Processes other than this one come first. *pid is 0
+ * when none can be seen.
+ */
+void img_holder_find(int fd, uint64_t byte, bool write_only, int *pid);
+/* Name and guest of process PID, escaped; "" if unknown. */
+void img_holder_describe(int pid, char *out, size_t size);
+
+/*
+ * Open PATH below one of ROOTS with openat2. Returns a descriptor or -1;
+ * err->sys_errno tells why.
+ */
+int img_roots_open(const struct img_roots *roots, const char *path, int flags,
+                   struct img_error *err);
+
+#endif
