@@ -86,11 +86,9 @@ def check_snapshots(chain):
         out = "snapshot.raw"
         chain.ok("qemu-img", "convert", "-f", top.fmt, "-l", name, "-O", "raw",
                  top.path, out)
-        expected = read_file(chain, out)
+        # qemu-img 7.2 gives a snapshot the size that the disk has now.
+        expected = read_file(chain, out)[:top.snapshot_size]
         found = chain.ok(VIEWDUMP, "--bytes", "--snapshot", name, top.path)
-        # qemu-img 7.2 gives a snapshot the size that the disk has now; what
-        # lies past the snapshot's own size reads as zeros.
-        found = found.ljust(len(expected), b"\0")
         if found != expected:
             raise cases.Mismatch(f"snapshot {name} of {top.path}: "
                                  f"{first_difference(expected, found)}")

@@ -39,6 +39,7 @@ class Layer:
     options: dict = dataclasses.field(default_factory=dict)
     name_style: str = "none"     # how it names its backing file
     snapshots: list = dataclasses.field(default_factory=list)
+    snapshot_size: int = 0       # what the disk measured then
     has_compressed: bool = False
     is_dirty: bool = False
     is_encrypted: bool = False
@@ -301,6 +302,7 @@ class _Planner:
         bits = options.get("refcount_bits", 16)
         if (self.chance(25) and "data_file" not in options
                 and bits > (8 if layer.has_compressed else 1)):
+            layer.snapshot_size = layer.size
             for name in self.rng.choice([["one"], ["snap 1", "ß-2"]]):
                 self.run("qemu-img", "snapshot", "-c", name, layer.path)
                 layer.snapshots.append(name)

@@ -1,0 +1,99 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# An include goes down, never up or sideways; each dependency has one home.
+. "$(dirname "$0")/lib.bash"
+
+# Which room a public header belongs to.
+declare -A room_of=(
+    [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
+    [img/json.h]=base [img/memory.h]=base [img/visibility.h]=base
+    [img/file.h]=io [img/engine.h]=engine
+    [img/format.h]=format [img/image.h]=format
+    [qcow2/geometry.h]=codec [qcow2/header.h]=codec
+    [qcow2/extensions.h]=codec [qcow2/entry.h]=codec
+    [qcow2/refcount.h]=codec [qcow2/snapshot.h]=codec
+    [qcow2/bitmap.h]=codec [qcow2/inflate.h]=codec
+    [qcow2/image.h]=image [qcow2/check.h]=image
+    [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
+    [chain/view.h]=graph
+    [chain/compare.h]=ops [chain/validate.h]=ops)
+# Which rooms each folder may see.
+declare -A sees=(
+    [libimg/base]='base'
+    [libimg/io]='base io'
+    [libimg/engine]='base io engine'
+    [libimg/format]='base io format'
+    [qcow2/codec]='base codec'
+    [qcow2/image]='base io format codec image'
+    [chain/graph]='base io format codec image graph'
+    [chain/ops]='base io engine format codec image graph ops'
+    [tools]='base io engine format codec image graph ops')
+# The files that may use a library from outside. (--version prints the
+# versions of all of them: tools/help.c.)
+declare -A homes=(
+    [json-c]='^(libimg/base/json[a-z_]*\.[ch]|tools/help\.c)$'
+    [liburing]='^(libimg/engine/.*|tools/help\.c)$'
+    [libdeflate]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
+    [zstd]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
+    [zlib]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
+    [check.h]='^tests/(unit|fault|corrupt)/')
+
+# check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?
+check_header()
+{
+    local folder=$1 file=$2 header=$3 room
+    room=${room_of[$header]-}
+    if [ -z "$room" ]; then
+        breach "$file: <$header>: in no room; add it to $0"
+    elif [[ " ${sees[$folder]} " != *" $room "* ]]; then
+        breach "$file: <$header>: $folder may not see $room"
+    fi
+}
+
+# includes FILE: the names that FILE includes, with their brackets.
+includes()
+{
+    sed -nE 's/^ *# *include *([<"][^>"]+[>"]).*/\1/p' "$1"
+}
+
+for folder in "${!sees[@]}"; do
+    for file in "$folder"/*.[ch]; do
+        for name in $(includes "$file"); do
+            case $name in
+            '<img/'* | '<qcow2/'* | '<chain/'*)
+                name=${name#<}
+                check_header "$folder" "$file" "${name%>}"
+                ;;
+            '"'*)
+                name=${name//\"/}
+                [ -f "$folder/$name" ] || [[ $name == check.h ]] ||
+                    breach "$file: \"$name\": not a header of this room"
+                ;;
+            esac
+        done
+    done
+done
+
+# Public headers keep to the same arrows.
+for header in "${!room_of[@]}"; do
+    case ${room_of[$header]} in
+    codec | image) folder=qcow2 ;;
+    graph | ops) folder=chain ;;
+    *) folder=libimg ;;
+    esac
+    file=$folder/include/$header
+    [ -f "$file" ] || breach "$file: named in $0, but not there"
+    for name in $(includes "$file" | grep -E '^<(img|qcow2|chain)/'); do
+        name=${name#<}
+        check_header "$folder/${room_of[$header]}" "$file" "${name%>}"
+    done
+done
+
+for library in "${!homes[@]}"; do
+    pattern="^ *# *include *[<\"](${library}[/.]|${library}[>\"])"
+    while IFS=: read -r file _; do
+        [[ $file =~ ${homes[$library]} ]] ||
+            breach "$file: includes $library, whose home is elsewhere"
+    done < <(files '*.c' '*.h' | xargs grep -nE "$pattern" || true)
+done
+verdict

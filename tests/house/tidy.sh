@@ -1,0 +1,15 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# clang-tidy has nothing to say (.clang-tidy: what it is asked).
+. "$(dirname "$0")/lib.bash"
+command -v clang-tidy >/dev/null || skip 'no clang-tidy'
+database=${IMGCHAIN_BUILD:-build/dev}
+[ -f "$database/compile_commands.json" ] ||
+    skip "no $database/compile_commands.json (a preset makes one)"
+
+# The count of suppressed warnings of system headers is no news.
+files '*.c' | grep -E '^(libimg|qcow2|chain|tools)/' |
+    xargs -n 4 -P "$(nproc)" clang-tidy --quiet -p "$database" 2> >(
+        grep -vE '^[0-9]+ warnings? (generated|treated)' >&2 || true
+    ) || breach 'clang-tidy'
+verdict
