@@ -31,11 +31,12 @@ struct chain_compare_options {
     bool no_shared;        /* do not ask for physical extents */
     int engine;            /* enum img_engine_kind */
     unsigned threads;      /* 0: one per core, at most 8 */
-    uint64_t budget_len;   /* bytes in flight over all; 0: 16 MiB */
+    uint64_t budget_len;   /* bytes in flight over all; 0: 32 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
     /* Called from the calling thread, now and then. May be NULL. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
-    /* A differing range, ascending, neighbours merged; may be NULL. */
+    /* With ALL: a differing range, ascending, neighbours merged, called from
+       the calling thread. May be NULL. */
     void (*difference)(void *opaque, uint64_t off, uint64_t len);
     void *opaque;
 };
@@ -52,7 +53,7 @@ struct chain_compare_result {
     bool has_difference;
     uint64_t first_difference; /* guest offset */
     bool is_size_different;    /* strict_size and the sizes differ */
-    uint64_t len;              /* guest bytes that were compared */
+    uint64_t len;              /* the longer of the two sizes */
     struct chain_proof proof;
     /* CHAIN_UNPROVEN, or 0 returned with a doubt: why, with the path. */
     struct img_error why;

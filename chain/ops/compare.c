@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Comparing two views: see chain/compare.h.
+ *
+ * The calling thread walks both views in lockstep, settles what needs no
+ * reading and cuts the rest into pieces; workers read and compare them; the
+ * calling thread collects the outcomes in walking order.
+ */
+#include <chain/compare.h>
+
+#include <string.h>
+
+#include <chain/view.h>
+#include <img/checked.h>
+#include <img/memory.h>
+
+#include "collect.h"
+#include "crew.h"
+#include "lockstep.h"
+#include "settle.h"
+
+/* How long to wait for a worker before looking whether to stop. */
+#define POLL_MS 100u
+
+struct comparison {
+    const struct chain_compare_options *options;
+    struct chain_lockstep walk;
+    struct chain_settler settler;
+    struct chain_queue queue;
+    struct chain_crew crew;
+    struct chain_collector collector;
+    struct chain_piece *open;   /* being filled; NULL: none */
+    struct chain_proof settled; /* since the last piece was published */
+};
+
+static bool is_cancelled(const struct comparison *c)
+{
+    return c->options->cancel && *c->options->cancel;
+}
+
+static bool is_over(struct comparison *c)
+{
+    return !chain_queue_is_wanted(&c->queue, c->queue.head);
+}
+
+/* Retire what is finished; with WAIT at least one piece, if there is one. */
+static int retire(struct comparison *c, bool wait, struct img_error *err)
+{
+    while (!chain_queue_is_empty(&c->queue)) {
+        if (is_cancelled(c)) {
+            return img_fail(err, IMG_CANCELLED, "cancelled");
+        }
+        struct chain_piece *piece =
+            chain_queue_retire(&c->queue, wait ? POLL_MS : 0);
+        if (!piece && !wait) {
+            return 0;
+        }
+        if (!piece) {
+            continue;
+        }
+        if (chain_queue_is_wanted(&c->queue, piece->seq)) {
+            chain_collect_piece(&c->collector, piece);
+        }
+        chain_queue_release(&c->queue);
+        wait = false;
+    }
+    return 0;
+}
+
+static int open_piece(struct comparison *c, struct img_error *err)
+{
+    c->open = chain_queue_open_piece(&c->queue);
+    while (!c->open) {
+        if (chain_crew_work(&c->crew, err) != 0 || retire(c, true, err) != 0) {
+            return -1;
+        }
+        c->open = chain_queue_open_piece(&c->queue);
+    }
+    return 0;
+}
+
+static int publish(struct comparison *c, struct img_error *err)
+{
+    if (!c->open) {
+        return 0;
+    }
+    c->open->settled = c->settled;
+    memset(&c->settled, 0, sizeof(c->settled));
+    c->open = NULL;
+    chain_queue_publish(&c->queue);
+    return chain_crew_hire(&c->crew, err) != 0 ? -1 : retire(c, false, err);
+}
+
+/* The LEN bytes that BOTH show must be read. *len is how many were taken. */
+static int enqueue(struct comparison *c, const struct chain_stretch *both,
+                   uint64_t len, uint64_t *taken, struct img_error *err)
+{
+    bool is_compressed = both[0].e.kind == IMG_EXTENT_COMPRESSED ||
+                         both[1].e.kind == IMG_EXTENT_COMPRESSED;
+
+    for (;;) {
+        if (!c->open && open_piece(c, err) != 0) {
+            return -1;
+        }
+        uint32_t room =
+            chain_piece_room(c->open, c->walk.off, len, is_compressed,
+                             c->crew.options.target_len);
+        if (room > 0) {
+            chain_piece_add(c->open, c->walk.off, room, &both[0], &both[1]);
+            *taken = room;
+            return 0;
+        }
+        if (publish(c, err) != 0) {
+            return -1;
+        }
+    }
+}
+
+static void settle_done(struct comparison *c, enum chain_settled how,
+                        uint64_t len)
+{
+    if (how == CHAIN_SETTLED_SAME_FILE) {
+        c->settled.same_file_len += len;
+    } else if (how == CHAIN_SETTLED_BOTH_ZERO) {
+        c->settled.both_zero_len += len;
+    } else {
+        c->settled.shared_extents_len += len;
+    }
+    chain_collect_done(&c->collector, len);
+}
+
+/*
+ * What the images' maps cannot tell is a doubt about the images, not a
+ * failure of comparing: it is noted after all pieces so far.
+ */
+static int note_doubt(struct comparison *c, const struct img_error *doubt,
+                      struct img_error *err)
+{
+    if (publish(c, err) != 0) {
+        return -1;
+    }
+    chain_queue_fail(&c->queue, c->queue.head, doubt);
+    return 0;
+}
+
+static int walk(struct comparison *c, struct img_error *err)
+{
+    struct chain_stretch both[CHAIN_SIDES];
+    enum chain_settled how;
+    uint64_t len;
+
+    while (c->walk.off < c->walk.total && !is_over(c)) {
+        if (is_cancelled(c)) {
+            return img_fail(err, IMG_CANCELLED, "cancelled");
+        }
+        if (chain_lockstep_load(&c->walk, both, err) != 0 ||
+            chain_settle(&c->settler, &both[0], &both[1], &how, &len, err) !=
+                0) {
+            struct img_error doubt = *err;
+            return note_doubt(c, &doubt, err);
+        }
+        if (how != CHAIN_SETTLED_NOT) {
+            settle_done(c, how, len);
+        } else if (enqueue(c, both, len, &len, err) != 0) {
+            return -1;
+        }
+        chain_lockstep_advance(&c->walk, len);
+    }
+    return publish(c, err);
+}
+
+/* No more pieces: let the rest be done and collect it. */
+static int finish(struct comparison *c, struct img_error *err)
+{
+    if (chain_crew_work(&c->crew, err) != 0) {
+        return -1;
+    }
+    chain_queue_close(&c->queue);
+    while (!chain_queue_is_empty(&c->queue)) {
+        if (retire(c, true, err) != 0) {
+            return -1;
+        }
+    }
+    if (!is_over(c)) {
+        chain_collect_proof(&c->collector, &c->settled);
+    }
+    chain_collect_finish(&c->collector);
+    return 0;
+}
+
+static int run(struct comparison *c, struct img_error *err)
+{
+    if (walk(c, err) != 0 || finish(c, err) != 0) {
+        /* Whatever is still in flight is drained, and nothing new begun. */
+        chain_queue_set_limit(&c->queue, 0);
+        return -1;
+    }
+    return 0;
+}
+
+static int check_unchanged(const struct chain_lockstep *walk,
+                           struct img_error *err)
+{
+    const struct chain *a = chain_view_chain(walk->views[0]);
+    const struct chain *b = chain_view_chain(walk->views[1]);
+
+    if (chain_check_unchanged(a, err) != 0) {
+        return -1;
+    }
+    return a == b ? 0 : chain_check_unchanged(b, err);
+}
+
+static void judge(struct comparison *c, struct chain_compare_result *out)
+{
+    if (chain_queue_is_wanted(&c->queue, c->queue.error_seq)) {
+        out->why = c->queue.error;
+    }
+    if (check_unchanged(&c->walk, &out->why) != 0) {
+        out->verdict = CHAIN_UNPROVEN;
+    } else if (out->has_difference || out->is_size_different) {
+        out->verdict = CHAIN_DIFFERENT;
+    } else if (out->why.code != IMG_OK) {
+        out->verdict = CHAIN_UNPROVEN;
+    } else {
+        out->verdict = CHAIN_IDENTICAL;
+    }
+}
+
+static int begin(struct comparison *c, struct chain_view *a,
+                 struct chain_view *b, struct chain_compare_result *out,
+                 struct img_error *err)
+{
+    chain_lockstep_init(&c->walk, a, b);
+    out->len = c->walk.total;
+    chain_collect_init(&c->collector, c->options, out, c->walk.total);
+    c->settler.no_identity = c->options->no_identity;
+    if (!c->options->no_shared) {
+        c->settler.physical = chain_physical_new(err);
+        if (!c->settler.physical) {
+            return -1;
+        }
+    }
+    if (chain_queue_init(&c->queue, err) != 0) {
+        chain_physical_free(c->settler.physical);
+        return -1;
+    }
+    chain_crew_init(&c->crew, &c->queue, c->options);
+    return 0;
+}
+
+int chain_compare(struct chain_view *a, struct chain_view *b,
+                  const struct chain_compare_options *options,
+                  struct chain_compare_result *out, struct img_error *err)
+{
+    struct comparison c = {.options = options};
+
+    memset(out, 0, sizeof(*out));
+    if (begin(&c, a, b, out, err) != 0) {
+        return -1;
+    }
+    out->is_size_different =
+        options->strict_size && chain_view_len(a) != chain_view_len(b);
+    int rc = 0;
+    if (!out->is_size_different || options->all) {
+        rc = run(&c, err);
+    }
+    chain_queue_close(&c.queue);
+    chain_crew_fini(&c.crew);
+    if (rc == 0) {
+        judge(&c, out);
+    }
+    chain_queue_fini(&c.queue);
+    chain_physical_free(c.settler.physical);
+    return rc;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bounded queue between the thread that walks and those that read.
+ *
+ * Pieces are numbered in walking order. They are taken in that order by any
+ * worker, finished in any order, and retired in that order again by the
+ * walking thread: whatever the timing, results come out the same. A piece's
+ * memory is one of a fixed ring; it is the walker's until published, a
+ * worker's until finished, the walker's again until released.
+ */
+#ifndef CHAIN_OPS_QUEUE_H
+#define CHAIN_OPS_QUEUE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "piece.h"
+
+#define CHAIN_QUEUE_PIECES 128u
+
+struct chain_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* a piece was published, or no more will be */
+    pthread_cond_t done; /* a piece was finished */
+    struct chain_piece *pieces;
+    uint64_t head;  /* the next to publish */
+    uint64_t taken; /* the next to take */
+    uint64_t tail;  /* the next to retire */
+    bool is_closed;
+    /* Pieces from here on are of no interest any more. */
+    _Atomic uint64_t limit;
+    /* The failure with the lowest piece number. */
+    uint64_t error_seq;
+    struct img_error error;
+};
+
+int chain_queue_init(struct chain_queue *queue, struct img_error *err);
+void chain_queue_fini(struct chain_queue *queue);
+
+/* The walking thread: the piece to fill next, NULL when the ring is full. */
+struct chain_piece *chain_queue_open_piece(struct chain_queue *queue);
+void chain_queue_publish(struct chain_queue *queue);
+/* Pieces that nobody has taken yet. */
+uint64_t chain_queue_backlog(struct chain_queue *queue);
+/* No more pieces will come. */
+void chain_queue_close(struct chain_queue *queue);
+/*
+ * The oldest piece that was published, when it is finished; NULL when it is
+ * not (waiting up to TIMEOUT_MS for that) or there is none. Its memory is
+ * used again after chain_queue_release.
+ */
+struct chain_piece *chain_queue_retire(struct chain_queue *queue,
+                                       unsigned timeout_ms);
+void chain_queue_release(struct chain_queue *queue);
+bool chain_queue_is_empty(struct chain_queue *queue);
+
+/*
+ * Workers: the next piece; NULL when the queue is closed and empty, or, if
+ * not MAY_WAIT, when it is empty. Pieces of no interest are finished unseen.
+ */
+struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait);
+void chain_queue_finish(struct chain_queue *queue, struct chain_piece *piece);
+
+/* Any thread: nothing from piece SEQ on matters. */
+void chain_queue_set_limit(struct chain_queue *queue, uint64_t seq);
+bool chain_queue_is_wanted(struct chain_queue *queue, uint64_t seq);
+/* Any thread: piece SEQ could not be judged. The lowest one is kept. */
+void chain_queue_fail(struct chain_queue *queue, uint64_t seq,
+                      const struct img_error *error);
+
+#endif

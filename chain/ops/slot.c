@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Slots: see slot.h.
+ */
+#include "slot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <img/checked.h>
+#include <img/memory.h>
+#include <qcow2/inflate.h>
+
+#include "diff.h"
+
+void chain_compute_fini(struct chain_compute *compute)
+{
+    if (compute->inflater) {
+        qcow2_inflater_free(compute->inflater);
+    }
+    free(compute->scratch);
+    memset(compute, 0, sizeof(*compute));
+}
+
+static int reserve(uint8_t **buf, size_t *cap, size_t len,
+                   struct img_error *err)
+{
+    if (*cap >= len) {
+        return 0;
+    }
+    free(*buf);
+    *cap = 0;
+    *buf = img_alloc_aligned(len, err);
+    if (!*buf) {
+        return -1;
+    }
+    *cap = len;
+    return 0;
+}
+
+/* The requests of one side. Stored bytes go to STORED, which advances. */
+static void load_side(struct chain_slot *slot, unsigned side, uint8_t **stored)
+{
+    const struct chain_piece *piece = slot->piece;
+
+    for (uint32_t i = 0; i < piece->reads_nr[side]; i++) {
+        const struct chain_read *read = &piece->reads[side][i];
+        struct img_request *request = &slot->requests[slot->requests_nr++];
+        memset(request, 0, sizeof(*request));
+        request->file = read->file;
+        request->off = read->host_off;
+        request->owner = slot;
+        if (read->image) {
+            request->buf = *stored;
+            request->len = read->unit.host_len;
+            *stored += img_align_up(read->unit.host_len, CHAIN_PIECE_ALIGN);
+        } else {
+            request->buf = slot->side[side] + read->buf_off;
+            request->len = read->len;
+        }
+    }
+}
+
+int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
+                    struct img_error *err)
+{
+    slot->piece = piece;
+    slot->is_failed = false;
+    slot->pending = 0;
+    slot->requests_nr = 0;
+    if (reserve(&slot->buf, &slot->buf_cap, chain_piece_cost(piece), err) !=
+        0) {
+        return -1;
+    }
+    uint8_t *next = slot->buf;
+    for (unsigned side = 0; side < CHAIN_SIDES; side++) {
+        slot->side[side] = NULL;
+        if (piece->reads_nr[side] > 0) {
+            slot->side[side] = next;
+            next += img_align_up(piece->buf_len, CHAIN_PIECE_ALIGN);
+        }
+    }
+    for (unsigned side = 0; side < CHAIN_SIDES; side++) {
+        load_side(slot, side, &next);
+    }
+    return 0;
+}
+
+void chain_slot_unload(struct chain_slot *slot, size_t keep_len)
+{
+    if (slot->buf_cap > keep_len) {
+        free(slot->buf);
+        slot->buf = NULL;
+        slot->buf_cap = 0;
+    }
+    slot->piece = NULL;
+}
+
+void chain_slot_fini(struct chain_slot *slot)
+{
+    free(slot->buf);
+    slot->buf = NULL;
+    slot->buf_cap = 0;
+}
+
+void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
+                     struct chain_queue *queue)
+{
+    slot->is_failed = true;
+    chain_queue_fail(queue, slot->piece->seq, error);
+}
+
+static int check_reads(const struct chain_slot *slot, struct img_error *err)
+{
+    for (uint32_t i = 0; i < slot->requests_nr; i++) {
+        const struct img_request *request = &slot->requests[i];
+        if (request->result < 0) {
+            img_fail_sys(err, -request->result, "cannot read %zu bytes",
+                         request->len);
+            if (err->code != IMG_MEMORY) {
+                err->code = IMG_IO;
+            }
+            err->has_off = true;
+            err->off = request->off;
+            img_error_set_path(err, img_file_path(request->file));
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int inflate_read(const struct chain_read *read, const void *stored,
+                        uint8_t *out, struct chain_compute *compute,
+                        struct img_error *err)
+{
+    uint32_t unit_len = read->unit.unit_len;
+
+    if (read->part_off == 0 && read->len == unit_len) {
+        return img_image_decompress(read->image, compute->inflater, &read->unit,
+                                    stored, out, err);
+    }
+    if (reserve(&compute->scratch, &compute->scratch_cap, unit_len, err) != 0 ||
+        img_image_decompress(read->image, compute->inflater, &read->unit,
+                             stored, compute->scratch, err) != 0) {
+        return -1;
+    }
+    memcpy(out, compute->scratch + read->part_off, read->len);
+    return 0;
+}
+
+static int inflate_side(struct chain_slot *slot, unsigned side,
+                        uint32_t first_request, struct chain_compute *compute,
+                        struct img_error *err)
+{
+    const struct chain_piece *piece = slot->piece;
+
+    for (uint32_t i = 0; i < piece->reads_nr[side]; i++) {
+        const struct chain_read *read = &piece->reads[side][i];
+        if (!read->image) {
+            continue;
+        }
+        if (!compute->inflater &&
+            qcow2_inflater_new(&compute->inflater, err) != 0) {
+            return -1;
+        }
+        if (inflate_read(read, slot->requests[first_request + i].buf,
+                         slot->side[side] + read->buf_off, compute, err) != 0) {
+            img_error_set_path(err, img_file_path(read->file));
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void note_first(struct chain_piece *piece, uint64_t guest_off)
+{
+    if (!piece->has_difference) {
+        piece->has_difference = true;
+        piece->first_difference = guest_off;
+    }
+}
+
+static int mark_all(struct chain_piece *piece,
+                    const struct chain_segment *segment, const uint8_t *a,
+                    const uint8_t *b, size_t from, struct img_error *err)
+{
+    if (!piece->differs) {
+        piece->differs = img_calloc(piece->buf_len / 8 + 1, 1, err);
+        if (!piece->differs) {
+            return -1;
+        }
+    }
+    /* Begin at a whole byte of the bitmap. */
+    from = img_align_down(from, CHAIN_PIECE_ALIGN);
+    chain_diff_mark(a ? a + from : NULL, b ? b + from : NULL,
+                    segment->len - from,
+                    piece->differs + (segment->buf_off + from) / 8);
+    return 0;
+}
+
+static int compare_segment(struct chain_slot *slot,
+                           const struct chain_segment *segment, bool all,
+                           struct img_error *err)
+{
+    const uint8_t *a = NULL, *b = NULL;
+
+    if (!segment->is_zero[0]) {
+        a = slot->side[0] + segment->buf_off;
+    }
+    if (!segment->is_zero[1]) {
+        b = slot->side[1] + segment->buf_off;
+    }
+    size_t first = chain_diff_first(a, b, segment->len);
+    slot->piece->read_len += segment->len;
+    if (first == segment->len) {
+        return 0;
+    }
+    note_first(slot->piece, segment->guest_off + first);
+    return all ? mark_all(slot->piece, segment, a, b, first, err) : 0;
+}
+
+int chain_slot_compare(struct chain_slot *slot, struct chain_compute *compute,
+                       struct img_error *err)
+{
+    struct chain_piece *piece = slot->piece;
+
+    if (check_reads(slot, err) != 0 ||
+        inflate_side(slot, 0, 0, compute, err) != 0 ||
+        inflate_side(slot, 1, piece->reads_nr[0], compute, err) != 0) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < piece->segments_nr; i++) {
+        if (compare_segment(slot, &piece->segments[i], compute->all, err) !=
+            0) {
+            return -1;
+        }
+        if (piece->has_difference && !compute->all) {
+            break;
+        }
+    }
+    return 0;
+}

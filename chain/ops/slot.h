@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A slot of a worker: one piece in flight, with its buffers and requests,
+ * and what is done with it when the bytes are there.
+ */
+#ifndef CHAIN_OPS_SLOT_H
+#define CHAIN_OPS_SLOT_H
+
+#include <img/engine.h>
+
+#include "queue.h"
+
+struct chain_slot {
+    struct chain_piece *piece;
+    uint8_t *buf; /* side A, side B, stored bytes of compressed units */
+    size_t buf_cap;
+    uint8_t *side[CHAIN_SIDES]; /* NULL: the side has nothing to read */
+    uint32_t pending;           /* requests under way */
+    bool is_failed;
+    uint32_t requests_nr;
+    /* All reads of side A, then those of side B. */
+    struct img_request requests[CHAIN_SIDES * CHAIN_PIECE_READS];
+};
+
+/* What one thread needs to inflate and compare. */
+struct chain_compute {
+    bool all;
+    struct img_inflater *inflater; /* made when first needed */
+    uint8_t *scratch;              /* one inflated unit */
+    size_t scratch_cap;
+};
+
+void chain_compute_fini(struct chain_compute *compute);
+
+/* Lay PIECE's reads out over buffers; the requests are then ready to go. */
+int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
+                    struct img_error *err);
+/* Buffers of more than KEEP_LEN bytes are given back. */
+void chain_slot_unload(struct chain_slot *slot, size_t keep_len);
+void chain_slot_fini(struct chain_slot *slot);
+
+/* The piece cannot be judged: tell the queue. */
+void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
+                     struct chain_queue *queue);
+
+/* All requests are done: inflate, compare, fill in the piece's outcome. */
+int chain_slot_compare(struct chain_slot *slot, struct chain_compute *compute,
+                       struct img_error *err);
+
+#endif
