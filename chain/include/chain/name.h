@@ -25,10 +25,20 @@ enum chain_name_style {
     CHAIN_NAME_JSON_OTHER,    /* another json: that names a file */
 };
 
+/* What kind of file QEMU's driver for it insists on. */
+enum chain_ref_kind {
+    CHAIN_REF_ANY,     /* a plain path */
+    CHAIN_REF_REGULAR, /* json driver "file" */
+    CHAIN_REF_BLOCK,   /* json driver "host_device" */
+};
+
 /* What a name refers to. Zeroed is empty; free with chain_ref_fini. */
 struct chain_ref {
     enum chain_name_style style;
-    char *path;       /* as spelled; relative ones are not yet joined */
+    enum chain_ref_kind kind;
+    char *path;       /* as spelled. Only one of style RELATIVE is joined to
+                         a folder; a relative path after file: or in json: is
+                         relative to the process's working directory */
     char *format;     /* from a json: format driver; NULL: not said */
     bool has_slice;   /* raw driver's offset and size */
     uint64_t slice_off;
@@ -48,6 +58,13 @@ int chain_name_parse(const char *name, struct chain_ref *out,
 void chain_ref_fini(struct chain_ref *ref);
 
 /*
+ * A chain_ref for a plain path, whatever characters it has: relative or
+ * absolute, nothing else is read into it.
+ */
+int chain_ref_from_path(const char *path, struct chain_ref *out,
+                        struct img_error *err);
+
+/*
  * The path of a relative name against the folder of FROM as FROM is spelled
  * (no symlink is resolved, nothing is normalised), as QEMU and libvirt do;
  * an absolute name as it is. Free with free().
@@ -57,10 +74,23 @@ char *chain_name_join(const char *from, const char *path,
 
 /*
  * A FILE operand of the command line: a path whatever characters it has,
- * but "json:{..." and whole URIs ("nbd://", "nbd+unix://" ...; those are
- * IMG_UNSUPPORTED).
+ * but "json:{..." and whole URIs: "file:///PATH" is that path, others
+ * ("nbd://", "nbd+unix://" ...) are IMG_UNSUPPORTED.
  */
 int chain_operand_parse(const char *operand, struct chain_ref *out,
                         struct img_error *err);
+
+/*
+ * TEXT as one word of a shell command: as it is where it is harmless, else in
+ * single quotes, or $'...' when it has control bytes or is not UTF-8 (which
+ * bash, ksh and zsh read). Free with free().
+ */
+char *chain_shell_quote(const char *text, struct img_error *err);
+/*
+ * The same for a file that is an operand: "./" goes in front of a relative
+ * path that begins with '-' or has a ':' before its first '/', so that
+ * neither an option nor a protocol is read into it.
+ */
+char *chain_shell_quote_path(const char *path, struct img_error *err);
 
 #endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a chain and its layers are made of. For this room only. */
+#ifndef CHAIN_GRAPH_GRAPH_H
+#define CHAIN_GRAPH_GRAPH_H
+
+#include <chain/chain.h>
+#include <chain/name.h>
+#include <img/file.h>
+#include <img/image.h>
+
+#include "identity.h"
+
+struct chain_layer {
+    char *path;                  /* joined as spelled, not normalised */
+    struct chain_ref own_ref;    /* parsed from the name in the layer above */
+    const struct chain_ref *ref; /* own_ref, or a part of a higher layer's
+                                    own_ref (json "backing") */
+    struct img_file *file;       /* own reference; a slice where ref has one */
+    struct img_image *image;
+    struct img_stamp stamp; /* of file and data file as they were opened */
+    struct img_stamp data_stamp;
+    const char *contents; /* static; NULL: nothing seen, or not raw */
+    bool is_probed;
+    bool is_data_file_open; /* data_stamp is meaningful */
+};
+
+struct chain {
+    struct chain_layer **layers; /* each its own: refs point into them */
+    size_t nr, capacity;
+    struct identity_set files;
+    struct img_error broken; /* code IMG_OK: the chain is whole */
+    bool is_top_only;
+};
+
+/* What is needed to open layers, all borrowed. */
+struct chain_opener {
+    const struct chain_options *options;
+    struct img_open_options file_options;
+    struct chain *chain;
+};
+
+/*
+ * Open the file of LAYER (path and ref are set), cut the slice out of it and
+ * note its stamp. FD: an inherited descriptor, or -1.
+ */
+int layer_open_file(struct chain_layer *layer,
+                    const struct chain_opener *opener, int fd,
+                    struct img_error *err);
+/*
+ * Open the image in the layer's file: as FORMAT, or as what it is probed as
+ * when FORMAT is NULL. SNAPSHOT may be NULL.
+ */
+int layer_open_image(struct chain_layer *layer, const char *format,
+                     const char *snapshot, struct img_error *err);
+/* Open the external data file that the layer's image wants. */
+int layer_open_data_file(struct chain_layer *layer,
+                         const struct chain_opener *opener,
+                         struct img_error *err);
+void layer_free(struct chain_layer *layer);
+/* For IMG_AUTO. */
+void layer_free_ptr(struct chain_layer **layer);
+
+/*
+ * The error for a backing file whose format nobody declared: LOWER is the
+ * layer as far as it could be opened (its file may be NULL).
+ */
+int chain_fail_undeclared(const struct chain_layer *upper,
+                          const struct chain_layer *lower,
+                          struct img_error *err);
+
+#endif

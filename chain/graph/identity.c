@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Identity of files. Room: chain/graph.
+ *
+ * The order of the tree is by device and inode number (block devices: by
+ * their number), which are equal exactly where img_file_is_same says so.
+ */
+#include "identity.h"
+
+#include <search.h>
+#include <stdlib.h>
+
+#include <img/memory.h>
+
+static int identity_key(const struct img_file *file, struct identity *out,
+                        struct img_error *err)
+{
+    struct img_stamp stamp;
+
+    if (img_file_stamp(file, &stamp, err) < 0) {
+        return -1;
+    }
+    out->is_block = img_file_kind(file) == IMG_FILE_BLOCK;
+    out->dev = out->is_block ? stamp.rdev : stamp.dev;
+    out->ino = out->is_block ? 0 : stamp.ino;
+    return 0;
+}
+
+static int compare_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? -1 : a > b;
+}
+
+static int identity_compare(const void *a, const void *b)
+{
+    const struct identity *first = a, *second = b;
+
+    if (first->is_block != second->is_block) {
+        return first->is_block ? 1 : -1;
+    }
+    int order = compare_u64(first->dev, second->dev);
+    return order != 0 ? order : compare_u64(first->ino, second->ino);
+}
+
+int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
+                 bool is_data_file, const struct identity **met,
+                 struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr)
+    struct identity *entry = img_calloc(1, sizeof(*entry), err);
+
+    *met = NULL;
+    if (!entry) {
+        return -1;
+    }
+    entry->file = file;
+    entry->layer = layer;
+    entry->is_data_file = is_data_file;
+    if (identity_key(file, entry, err) < 0) {
+        return -1;
+    }
+    struct identity **found = tsearch(entry, &set->root, identity_compare);
+    if (!found) {
+        return img_fail_memory(err);
+    }
+    if (*found != entry) {
+        *met = *found;
+        return 0;
+    }
+    entry = NULL; /* the tree's now */
+    return 0;
+}
+
+static struct identity *find(const struct identity_set *set,
+                             const struct img_file *file)
+{
+    struct identity key = {0};
+    struct img_error ignored;
+
+    if (identity_key(file, &key, &ignored) < 0) {
+        return NULL;
+    }
+    struct identity *const *found = tfind(&key, &set->root, identity_compare);
+    return found ? *found : NULL;
+}
+
+const struct identity *identity_find(const struct identity_set *set,
+                                     const struct img_file *file)
+{
+    return find(set, file);
+}
+
+void identity_drop(struct identity_set *set, const struct img_file *file)
+{
+    struct identity *found = find(set, file);
+
+    if (found) {
+        tdelete(found, &set->root, identity_compare);
+        free(found);
+    }
+}
+
+void identity_fini(struct identity_set *set)
+{
+    tdestroy(set->root, free);
+    set->root = NULL;
+}

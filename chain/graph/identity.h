@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The files of a chain by identity (device and inode, or block device), so
+ * that a file that is met again is found in logarithmic time.
+ */
+#ifndef CHAIN_GRAPH_IDENTITY_H
+#define CHAIN_GRAPH_IDENTITY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <img/error.h>
+#include <img/file.h>
+
+struct identity_set {
+    void *root; /* tsearch(3) */
+};
+
+/* A file of the set. */
+struct identity {
+    struct img_file *file; /* borrowed */
+    size_t layer;
+    bool is_data_file; /* the layer's external data file */
+    bool is_block;
+    uint64_t dev, ino; /* of a block device: its number, and 0 */
+};
+
+/*
+ * Add FILE unless it is there already: then *met is what is there, and the
+ * set stays as it was; else *met is NULL.
+ */
+int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
+                 bool is_data_file, const struct identity **met,
+                 struct img_error *err);
+/* The set's entry for FILE, or NULL (also where FILE cannot be looked at). */
+const struct identity *identity_find(const struct identity_set *set,
+                                     const struct img_file *file);
+/* Forget FILE; it must be in the set. */
+void identity_drop(struct identity_set *set, const struct img_file *file);
+void identity_fini(struct identity_set *set);
+
+#endif

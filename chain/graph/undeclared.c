@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The message for a backing file whose format is not recorded, with the
+ * command that records it. Room: chain/graph.
+ *
+ * The format in the command is what the file looks like now. It is only a
+ * suggestion to a person: a guest can write any header into a raw image.
+ */
+#include "graph.h"
+
+#include <string.h>
+
+#include <chain/formats.h>
+#include <img/memory.h>
+
+/* "FMT" stands for itself where the file could not be looked at. */
+static const char *suggested_format(const struct chain_layer *lower)
+{
+    struct chain_probe probe;
+    struct img_error ignored;
+
+    if (!lower->file || chain_probe(lower->file, &probe, &ignored) < 0) {
+        return "FMT";
+    }
+    return probe.format->name;
+}
+
+/* Named by a json: name's "backing": no header is there to record it in. */
+static int fail_nested(const struct chain_layer *upper,
+                       const struct chain_layer *lower, struct img_error *err)
+{
+    char shown[512];
+
+    img_escape(lower->path, strlen(lower->path), shown, sizeof(shown));
+    img_fail(err, IMG_UNDECLARED,
+             "the json: name of the image says no \"driver\" for its backing "
+             "file \"%s\"",
+             shown);
+    img_error_set_path(err, upper->path);
+    return -1;
+}
+
+int chain_fail_undeclared(const struct chain_layer *upper,
+                          const struct chain_layer *lower,
+                          struct img_error *err)
+{
+    const char *name = upper->image->backing_name;
+    char shown[256];
+
+    if (lower->ref != &lower->own_ref) {
+        return fail_nested(upper, lower, err);
+    }
+    IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(name, err);
+    IMG_AUTO(img_free_ptr)
+    char *path = quoted ? chain_shell_quote_path(upper->path, err) : NULL;
+    if (!path) {
+        return -1;
+    }
+    img_escape(name, strlen(name), shown, sizeof(shown));
+    img_fail(err, IMG_UNDECLARED,
+             "the format of its backing file \"%s\" is not recorded; record "
+             "it with: qemu-img rebase -u -b %s -F %s %s",
+             shown, quoted, suggested_format(lower), path);
+    img_error_set_path(err, upper->path);
+    return -1;
+}
