@@ -18,6 +18,8 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <img/memory.h>
 
@@ -171,15 +173,28 @@ static const struct engine_ops uring_ops = {
     .free = uring_free,
 };
 
+/*
+ * liburing's io_uring_register_restrictions and io_uring_enable_rings are
+ * declared but not exported by its version 2.3. 0 or a negative
+ * errno.
+ */
+static int register_call(const struct io_uring *ring, unsigned opcode,
+                         const void *arg, unsigned nr)
+{
+    return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, nr) < 0
+               ? -errno
+               : 0;
+}
+
 /* Only plain reads. Kernels that cannot restrict go without. */
-static void restrict_to_reads(struct io_uring *ring)
+static void restrict_to_reads(const struct io_uring *ring)
 {
     struct io_uring_restriction only_read = {
         .opcode = IORING_RESTRICTION_SQE_OP,
         .sqe_op = IORING_OP_READ,
     };
 
-    (void)io_uring_register_restrictions(ring, &only_read, 1);
+    (void)register_call(ring, IORING_REGISTER_RESTRICTIONS, &only_read, 1);
 }
 
 /* IORING_OP_READ is younger (5.6) than rings (5.1). */
@@ -202,7 +217,7 @@ static int make_ring(unsigned depth, unsigned flags, struct io_uring *ring)
     }
     if (flags & IORING_SETUP_R_DISABLED) {
         restrict_to_reads(ring);
-        rc = io_uring_enable_rings(ring);
+        rc = register_call(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     } else {
         rc = check_can_read(ring);
     }
