@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The counting check, as a whole.
+ *
+ * Room: qcow2/image. What counts as a corruption, a leak or an error, and
+ * how often, is QEMU's (qemu-img check), so that both give the same numbers.
+ * Nothing is repaired. Specification: "Host cluster management".
+ */
+#include <qcow2/check.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <img/checked.h>
+#include <img/memory.h>
+
+#include "check_state.h"
+
+#define DEFAULT_MEMORY (512ull << 20)
+/* QEMU checks no file of more clusters. */
+#define MAX_CLUSTERS ((uint64_t)INT32_MAX)
+#define MESSAGE_LEN 512u
+
+void qcow2_check_tell(struct qcow2_check *check, enum qcow2_problem_kind kind,
+                      uint64_t times, uint64_t off, const char *fmt, ...)
+{
+    const struct qcow2_check_options *options = check->options;
+    char message[MESSAGE_LEN];
+    va_list args;
+
+    if (check->is_naming) {
+        return;
+    }
+    switch (kind) {
+    case QCOW2_PROBLEM_CORRUPTION:
+        check->result->corruptions += times;
+        break;
+    case QCOW2_PROBLEM_LEAK:
+        check->result->leaks += times;
+        break;
+    case QCOW2_PROBLEM_ERROR:
+        check->result->check_errors += times;
+        break;
+    }
+    if (!options->problem || (options->max_problems != 0 &&
+                              check->problems_told >= options->max_problems)) {
+        return;
+    }
+    check->problems_told++;
+    va_start(args, fmt);
+    (void)vsnprintf(message, sizeof(message), fmt, args);
+    va_end(args);
+    options->problem(options->opaque, &(struct qcow2_problem){
+                                          .kind = kind,
+                                          .off = off,
+                                          .message = message,
+                                      });
+}
+
+int qcow2_check_is_wanted(const struct qcow2_check *check,
+                          struct img_error *err)
+{
+    if (check->options->cancel && *check->options->cancel) {
+        return img_fail(err, IMG_CANCELLED, "the check was cancelled");
+    }
+    return 0;
+}
+
+static int suspect_compare(const void *key, const void *item)
+{
+    const uint64_t *cluster = key;
+    const struct qcow2_suspect *suspect = item;
+
+    return *cluster < suspect->cluster ? -1 : *cluster > suspect->cluster;
+}
+
+static void suspects_name(struct qcow2_check *check, uint64_t first,
+                          uint64_t last, struct qcow2_owner owner)
+{
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        struct qcow2_suspect *suspect =
+            bsearch(&cluster, check->suspects.at, check->suspects.nr,
+                    sizeof(*check->suspects.at), suspect_compare);
+
+        if (suspect && suspect->owner.kind == QCOW2_OWNER_NONE) {
+            suspect->owner = owner;
+        }
+    }
+}
+
+static int counts_raise(struct qcow2_check *check, uint64_t first,
+                        uint64_t last, uint64_t times, struct img_error *err)
+{
+    uint32_t cluster_len = check->q->header.cluster_len;
+
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        uint64_t lost = 0;
+
+        if (qcow2_counts_add(&check->counts, cluster, times, &lost, err)) {
+            return -1;
+        }
+        if (lost > 0) {
+            qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, lost,
+                             cluster * cluster_len,
+                             "cluster at %llu: more references than a "
+                             "refcount of %u bits can count",
+                             (unsigned long long)(cluster * cluster_len),
+                             1u << check->q->header.refcount_order);
+        }
+    }
+    check->clusters_nr = img_max(check->clusters_nr, last + 1);
+    return 0;
+}
+
+int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
+                     uint64_t times, struct qcow2_owner owner,
+                     struct img_error *err)
+{
+    uint64_t file_len = img_file_len(check->q->image.file);
+    uint32_t cluster_bits = check->q->header.cluster_bits;
+
+    if (len == 0) {
+        return 0;
+    }
+    /* The last cluster of a file may be partly missing, no more. */
+    if (off + len >= file_len + check->q->header.cluster_len) {
+        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
+                         "reference to %llu bytes at %llu: the file ends at "
+                         "%llu",
+                         (unsigned long long)len, (unsigned long long)off,
+                         (unsigned long long)file_len);
+        return 0;
+    }
+
+    uint64_t first = off >> cluster_bits;
+    uint64_t last = (off + len - 1) >> cluster_bits;
+    if (check->is_naming) {
+        suspects_name(check, first, last, owner);
+        return 0;
+    }
+    return counts_raise(check, first, last, times, err);
+}
+
+static int check_init(struct qcow2_check *check, struct img_error *err)
+{
+    struct qcow2_image *q = check->q;
+    const struct qcow2_header *header = &q->header;
+    uint32_t refcount_bits = 1u << header->refcount_order;
+    uint64_t max =
+        refcount_bits == 64 ? UINT64_MAX : (1ull << refcount_bits) - 1;
+    uint64_t file_clusters =
+        img_div_up(img_file_len(q->image.file), header->cluster_len);
+
+    check->memory_left = check->options->max_memory ? check->options->max_memory
+                                                    : DEFAULT_MEMORY;
+    if (file_clusters > MAX_CLUSTERS) {
+        return img_fail(err, IMG_LIMIT,
+                        "found a file of %llu clusters, expected at most %llu "
+                        "for a check",
+                        (unsigned long long)file_clusters,
+                        (unsigned long long)MAX_CLUSTERS);
+    }
+    check->clusters_nr = file_clusters;
+    check->odd_visits_left = QCOW2_CHECK_MAX_ODD_TABLES;
+    check->result->total_clusters = img_div_up(
+        img_align_down(header->virtual_len, 512), header->cluster_len);
+    check->l2 = img_calloc(1, header->cluster_len, err);
+    check->odd_tables =
+        img_calloc(QCOW2_CHECK_MAX_ODD_TABLES, sizeof(*check->odd_tables), err);
+    if (!check->l2 || !check->odd_tables ||
+        qcow2_counts_init(&check->counts, file_clusters + 1, max,
+                          &check->memory_left, err) ||
+        qcow2_counts_init(&check->tables, file_clusters + 1, UINT64_MAX,
+                          &check->memory_left, err) ||
+        qcow2_stored_init(&check->stored, q, &check->memory_left, err) ||
+        qcow2_table_load(q, header->l1_off, header->l1_entries, &check->l1,
+                         err)) {
+        return -1;
+    }
+    return qcow2_l1_order(check->l1, header->l1_entries, &check->l1_order,
+                          &check->l1_order_nr, err);
+}
+
+static void check_fini(struct qcow2_check *check)
+{
+    qcow2_counts_fini(&check->counts);
+    qcow2_counts_fini(&check->tables);
+    qcow2_stored_fini(&check->stored);
+    free(check->l1);
+    free(check->l1_order);
+    free(check->odd_tables);
+    free(check->l2);
+    free(check->suspects.at);
+}
+
+int qcow2_check(struct img_image *image,
+                const struct qcow2_check_options *options,
+                struct qcow2_check_result *out, struct img_error *err)
+{
+    *out = (struct qcow2_check_result){0};
+    if (image->ops != &qcow2_image_ops) {
+        return img_fail(err, IMG_UNSUPPORTED, "only qcow2 can be checked");
+    }
+
+    IMG_AUTO(check_fini)
+    struct qcow2_check check = {
+        .q = qcow2_image_of(image),
+        .options = options,
+        .result = out,
+    };
+    if (check_init(&check, err) || qcow2_check_walk(&check, err) ||
+        qcow2_check_compare(&check, err)) {
+        img_error_set_path(err, img_file_path(image->file));
+        return -1;
+    }
+    return 0;
+}

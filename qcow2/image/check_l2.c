@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One L2 table in a check.
+ *
+ * Room: qcow2/image. Entries are judged more leniently than map judges them:
+ * what counts as a corruption here is what QEMU's check counts.
+ * Specification: "Cluster mapping", "Extended L2 Entries", "Compressed
+ * Clusters Descriptor".
+ */
+#include "check_state.h"
+
+#include <img/bytes.h>
+#include <qcow2/entry.h>
+
+/* Bits 1 to 8 and 56 to 61 of a standard entry. */
+#define L2_RESERVED 0x3f000000000001feull
+
+enum entry_type {
+    ENTRY_UNALLOCATED,
+    ENTRY_ZERO_PLAIN,
+    ENTRY_CLUSTER, /* data or preallocated zeros */
+    ENTRY_COMPRESSED,
+};
+
+/* An entry and where it stands. */
+struct entry {
+    uint64_t value, bitmap;
+    uint64_t off;       /* in the file */
+    uint64_t guest_off; /* for an active table */
+};
+
+static enum entry_type entry_type(const struct qcow2_header *header,
+                                  uint64_t value)
+{
+    bool has_offset = (value & QCOW2_ENTRY_OFFSET_MASK) != 0;
+
+    if (value & QCOW2_ENTRY_COMPRESSED) {
+        return ENTRY_COMPRESSED;
+    }
+    if ((value & QCOW2_L2_ZERO) && !header->has_extended_l2) {
+        return has_offset ? ENTRY_CLUSTER : ENTRY_ZERO_PLAIN;
+    }
+    /* Offset 0 is a place in an external data file. */
+    if (has_offset || (header->has_data_file && (value & QCOW2_ENTRY_COPIED))) {
+        return ENTRY_CLUSTER;
+    }
+    return ENTRY_UNALLOCATED;
+}
+
+static uint64_t times_of(const struct qcow2_l2_visit *visit)
+{
+    return visit->active_times + visit->snapshot_times;
+}
+
+static struct qcow2_owner owner_of(const struct qcow2_l2_visit *visit,
+                                   const struct entry *entry,
+                                   enum qcow2_owner_kind kind)
+{
+    return visit->active_times > 0
+               ? (struct qcow2_owner){kind, entry->guest_off}
+               : (struct qcow2_owner){QCOW2_OWNER_SNAPSHOT_DATA, 0};
+}
+
+/* A corruption of ENTRY itself, found as often as its table is. */
+static void entry_tell(struct qcow2_check *check, const struct entry *entry,
+                       uint64_t times, const char *expected)
+{
+    qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, entry->off,
+                     "L2 entry at %llu: found 0x%016llx, expected %s",
+                     (unsigned long long)entry->off,
+                     (unsigned long long)entry->value, expected);
+}
+
+static int compressed_check(struct qcow2_check *check,
+                            const struct qcow2_l2_visit *visit,
+                            const struct entry *entry, struct img_error *err)
+{
+    const struct qcow2_header *header = &check->q->header;
+    uint32_t sector_bits = header->cluster_bits - 8;
+    uint32_t off_bits = 62 - sector_bits;
+    uint64_t off = entry->value & ((1ull << off_bits) - 1);
+    uint64_t sectors = (entry->value >> off_bits) & ((1ull << sector_bits) - 1);
+    uint64_t times = times_of(visit);
+
+    if (entry->value & QCOW2_ENTRY_COPIED) {
+        entry_tell(check, entry, times,
+                   "bit 63 to be 0 for a compressed cluster");
+    }
+    if (header->has_data_file) {
+        entry_tell(check, entry, times,
+                   "no compressed cluster with an external data file");
+        return 0;
+    }
+    if (entry->bitmap != 0) {
+        entry_tell(check, entry, times,
+                   "no subclusters for a compressed cluster");
+        return 0;
+    }
+    if (qcow2_check_mark(check, off, (sectors + 1) * 512 - off % 512, times,
+                         owner_of(visit, entry, QCOW2_OWNER_COMPRESSED), err)) {
+        return -1;
+    }
+    if (!check->is_naming) {
+        /* Parts of sectors are read again for each: always fragmented. */
+        check->result->allocated_clusters += visit->active_times;
+        check->result->compressed_clusters += visit->active_times;
+        check->result->fragmented_clusters += visit->active_times;
+    }
+    return 0;
+}
+
+/* Bit 63 of an active entry says that the cluster's refcount is 1. */
+static int copied_check(struct qcow2_check *check,
+                        const struct qcow2_l2_visit *visit,
+                        const struct entry *entry, struct img_error *err)
+{
+    const struct qcow2_header *header = &check->q->header;
+    uint64_t off = entry->value & QCOW2_ENTRY_OFFSET_MASK;
+    bool is_copied = (entry->value & QCOW2_ENTRY_COPIED) != 0;
+    enum qcow2_stored_answer answer = QCOW2_STORED_ONE;
+
+    if (visit->active_times == 0 || check->is_naming) {
+        return 0;
+    }
+    if (!header->has_data_file &&
+        qcow2_stored_is_one(&check->stored, off >> header->cluster_bits,
+                            &answer, err)) {
+        return -1;
+    }
+    if (answer != QCOW2_STORED_UNKNOWN &&
+        is_copied != (answer == QCOW2_STORED_ONE)) {
+        qcow2_check_tell(
+            check, QCOW2_PROBLEM_CORRUPTION, visit->active_times, entry->off,
+            "L2 entry at %llu: bit 63 is %d, expected %d from "
+            "the refcount of the cluster at %llu (data of guest "
+            "offset %llu)",
+            (unsigned long long)entry->off, is_copied, !is_copied,
+            (unsigned long long)off, (unsigned long long)entry->guest_off);
+    }
+    return 0;
+}
+
+static int cluster_check(struct qcow2_check *check,
+                         const struct qcow2_l2_visit *visit,
+                         const struct entry *entry, uint64_t *next_off,
+                         struct img_error *err)
+{
+    const struct qcow2_header *header = &check->q->header;
+    uint64_t off = entry->value & QCOW2_ENTRY_OFFSET_MASK;
+    uint64_t times = times_of(visit);
+
+    if (copied_check(check, visit, entry, err)) {
+        return -1;
+    }
+    if ((entry->bitmap >> 32) & entry->bitmap) {
+        entry_tell(check, entry, times,
+                   "no subcluster both allocated and zero");
+    }
+    if (off & (header->cluster_len - 1u)) {
+        entry_tell(check, entry, times, "the offset of a cluster");
+    }
+    if (!check->is_naming) {
+        check->result->allocated_clusters += visit->active_times;
+        if (*next_off != 0 && off != *next_off) {
+            check->result->fragmented_clusters += visit->active_times;
+        }
+    }
+    *next_off = off + header->cluster_len;
+    if (header->has_data_file) {
+        return 0;
+    }
+    return qcow2_check_mark(check, off, header->cluster_len, times,
+                            owner_of(visit, entry, QCOW2_OWNER_DATA), err);
+}
+
+/* NEXT_OFF is where the table's next cluster would lie unfragmented. */
+static int entry_check(struct qcow2_check *check,
+                       const struct qcow2_l2_visit *visit,
+                       const struct entry *entry, uint64_t *next_off,
+                       struct img_error *err)
+{
+    uint64_t times = times_of(visit);
+
+    if (!(entry->value & QCOW2_ENTRY_COMPRESSED) &&
+        (entry->value & L2_RESERVED)) {
+        entry_tell(check, entry, times, "bits 1 to 8 and 56 to 61 to be 0");
+    }
+    switch (entry_type(&check->q->header, entry->value)) {
+    case ENTRY_COMPRESSED:
+        return compressed_check(check, visit, entry, err);
+    case ENTRY_CLUSTER:
+        return cluster_check(check, visit, entry, next_off, err);
+    case ENTRY_UNALLOCATED:
+        if (entry->bitmap & UINT32_MAX) {
+            entry_tell(check, entry, times,
+                       "a host offset for the allocated subclusters");
+        }
+        break;
+    case ENTRY_ZERO_PLAIN:
+        break;
+    }
+    return 0;
+}
+
+int qcow2_check_l2(struct qcow2_check *check,
+                   const struct qcow2_l2_visit *visit, struct img_error *err)
+{
+    const struct qcow2_header *header = &check->q->header;
+    size_t words = header->l2_entry_len / 8u;
+    uint64_t next_off = 0;
+
+    if (img_file_read_padded(check->q->image.file, check->l2,
+                             header->cluster_len, visit->off, NULL, err)) {
+        return -1;
+    }
+    for (size_t i = 0; i < header->l2_entries; i++) {
+        const uint8_t *p = check->l2 + i * header->l2_entry_len;
+        struct entry entry;
+
+        if (img_load_be64(p) == 0) {
+            i += qcow2_words_equal(p, (header->l2_entries - i) * words, 0) /
+                 words;
+            if (i >= header->l2_entries) {
+                break;
+            }
+            p = check->l2 + i * header->l2_entry_len;
+        }
+        entry = (struct entry){
+            .value = img_load_be64(p),
+            .bitmap = header->has_extended_l2 ? img_load_be64(p + 8) : 0,
+            .off = visit->off + i * header->l2_entry_len,
+            .guest_off = visit->guest_off + i * (uint64_t)header->cluster_len,
+        };
+        if (entry_check(check, visit, &entry, &next_off, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A check that is under way; private to qcow2/image.
+ *
+ * The walk over everything that refers to clusters (check_walk) runs once to
+ * count references and, where refcounts turn out wrong, once more to name
+ * who owns the clusters in question. Both runs take the same way; what they
+ * do at each reference is qcow2_check_mark's.
+ *
+ * Each table is visited once, however many references it has: its findings
+ * then count that many times, as if it had been visited each time.
+ */
+#ifndef QCOW2_IMAGE_CHECK_STATE_H
+#define QCOW2_IMAGE_CHECK_STATE_H
+
+#include <qcow2/check.h>
+
+#include "counts.h"
+#include "state.h"
+#include "stored.h"
+
+enum qcow2_owner_kind {
+    QCOW2_OWNER_NONE,
+    QCOW2_OWNER_HEADER,
+    QCOW2_OWNER_L1,
+    QCOW2_OWNER_L2,         /* place: guest offset */
+    QCOW2_OWNER_DATA,       /* place: guest offset */
+    QCOW2_OWNER_COMPRESSED, /* place: guest offset */
+    QCOW2_OWNER_SNAPSHOT_TABLE,
+    QCOW2_OWNER_SNAPSHOT_L1,
+    QCOW2_OWNER_SNAPSHOT_L2,
+    QCOW2_OWNER_SNAPSHOT_DATA,
+    QCOW2_OWNER_REFTABLE,
+    QCOW2_OWNER_REFBLOCK, /* place: index in the refcount table */
+    QCOW2_OWNER_CRYPTO,
+    QCOW2_OWNER_BITMAP_DIRECTORY,
+    QCOW2_OWNER_BITMAP_TABLE,
+    QCOW2_OWNER_BITMAP,
+};
+
+struct qcow2_owner {
+    enum qcow2_owner_kind kind;
+    uint64_t place;
+};
+
+/* A cluster whose stored refcount is not the number of its references. */
+struct qcow2_suspect {
+    uint64_t cluster;
+    uint64_t stored, references;
+    struct qcow2_owner owner; /* the first one met */
+};
+
+struct qcow2_suspects {
+    struct qcow2_suspect *at; /* ascending */
+    size_t nr, room;
+};
+
+struct qcow2_check {
+    struct qcow2_image *q;
+    const struct qcow2_check_options *options;
+    struct qcow2_check_result *result;
+    uint64_t memory_left;
+    uint64_t clusters_nr; /* of the file, and one more where data passes it */
+    uint64_t problems_told;
+    struct qcow2_counts counts; /* references */
+    /* How many entries of snapshots' L1 tables name a cluster as L2 table. */
+    struct qcow2_counts tables;
+    struct qcow2_stored stored;
+    uint8_t *l1;        /* the active table, as stored */
+    uint32_t *l1_order; /* see qcow2_l1_order */
+    uint32_t l1_order_nr;
+    uint64_t *odd_tables; /* unaligned L2 tables of snapshots */
+    size_t odd_tables_nr;
+    uint8_t *l2;              /* one table */
+    uint32_t odd_visits_left; /* see MAX_ODD_TABLES */
+    struct qcow2_suspects suspects;
+    bool is_naming; /* the second run */
+};
+
+/*
+ * Unaligned L2 tables that are looked into; they overlap each other, so
+ * that there is no bound from the length of the file.
+ */
+#define QCOW2_CHECK_MAX_ODD_TABLES 4096u
+
+/* check.c */
+
+/* [OFF, OFF + LEN) is referred to TIMES times by OWNER. */
+int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
+                     uint64_t times, struct qcow2_owner owner,
+                     struct img_error *err);
+/* Count a problem TIMES times and report it once; not while naming. */
+void qcow2_check_tell(struct qcow2_check *check, enum qcow2_problem_kind kind,
+                      uint64_t times, uint64_t off, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+/* IMG_CANCELLED when the caller wants no more. */
+int qcow2_check_is_wanted(const struct qcow2_check *check,
+                          struct img_error *err);
+
+/* check_walk.c: every reference of the image, in one fixed order. */
+int qcow2_check_walk(struct qcow2_check *check, struct img_error *err);
+
+/* check_l1.c */
+int qcow2_check_active(struct qcow2_check *check, struct img_error *err);
+/* An entry of a snapshot's L1 table at OFF, which TIMES tables contain. */
+int qcow2_check_snapshot_entry(struct qcow2_check *check, uint64_t entry,
+                               uint64_t times, uint64_t off,
+                               struct img_error *err);
+/* Visit the L2 tables of the active table and of all snapshots. */
+int qcow2_check_l2_tables(struct qcow2_check *check, struct img_error *err);
+
+/* check_l2.c: one L2 table that is referred to by two kinds of L1 table. */
+struct qcow2_l2_visit {
+    uint64_t off;
+    uint64_t guest_off; /* of the first active L1 entry that names it */
+    uint64_t active_times;
+    uint64_t snapshot_times;
+};
+int qcow2_check_l2(struct qcow2_check *check,
+                   const struct qcow2_l2_visit *visit, struct img_error *err);
+
+/* check_compare.c: stored against counted, with owners named. */
+int qcow2_check_compare(struct qcow2_check *check, struct img_error *err);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an open qcow2 image is made of; private to qcow2/image.
+ *
+ * Only the header, the extensions and the snapshot table are loaded when an
+ * image is opened. The L1 table, the bitmap directory and the answer to "was
+ * this image preallocated" are found when they are first needed.
+ */
+#ifndef QCOW2_IMAGE_STATE_H
+#define QCOW2_IMAGE_STATE_H
+
+#include <qcow2/image.h>
+
+#include "slices.h"
+
+/* The parts of a snapshot that img_image.snapshots has no room for. */
+struct qcow2_stored_snapshot {
+    uint64_t l1_off;
+    uint32_t l1_entries;
+};
+
+enum qcow2_preallocation {
+    QCOW2_PREALLOCATION_UNKNOWN,
+    QCOW2_PREALLOCATION_NO,
+    QCOW2_PREALLOCATION_YES,
+};
+
+struct qcow2_image {
+    struct img_image image; /* first */
+    struct qcow2_header header;
+    struct qcow2_extensions extensions;
+
+    struct qcow2_stored_snapshot *stored; /* image.snapshots_nr of them */
+    uint64_t snapshot_table_len;          /* bytes, padding included */
+
+    /* The L1 table that is read through: the active or a snapshot's. */
+    uint64_t l1_off;
+    uint32_t l1_entries;
+    uint8_t *l1; /* as stored; NULL until it is needed */
+    struct qcow2_slices slices;
+    enum qcow2_preallocation preallocation;
+
+    bool has_bitmaps_loaded;
+    struct qcow2_bitmap_info *bitmaps;
+    size_t bitmaps_nr;
+};
+
+/* The ops say whether an image is one of ours. */
+extern const struct img_image_ops qcow2_image_ops;
+
+static inline struct qcow2_image *qcow2_image_of(struct img_image *image)
+{
+    return (struct qcow2_image *)image;
+}
+
+/* snapshots.c: the snapshot table into image.snapshots and stored. */
+int qcow2_snapshots_load(struct qcow2_image *q, struct img_error *err);
+/* Read through snapshot ID_OR_NAME from now on; IMG_NOT_FOUND. */
+int qcow2_snapshots_select(struct qcow2_image *q, const char *id_or_name,
+                           struct img_error *err);
+
+/* tables.c */
+
+/* A table of big-endian 64-bit words as stored; free with free(). */
+int qcow2_table_load(struct qcow2_image *q, uint64_t off, uint64_t entries,
+                     uint8_t **out, struct img_error *err);
+/* How many of the NR words at P are WORD (in stored byte order). */
+size_t qcow2_words_equal(const uint8_t *p, size_t nr, uint64_t word);
+/* Set the offset of the entry that ERR is about; returns -1. */
+int qcow2_fail_entry(struct img_error *err, uint64_t off);
+/*
+ * The indices of the entries of the L1 table at L1 that are not 0, ordered
+ * by the L2 table they name, then by index: what visits each L2 table once
+ * however many entries name it. Free *out with free(); NULL when *nr is 0.
+ */
+int qcow2_l1_order(const uint8_t *l1, uint32_t entries, uint32_t **out,
+                   uint32_t *nr, struct img_error *err);
+
+/* map.c */
+int qcow2_image_map(struct img_image *image, uint64_t off, uint64_t len,
+                    struct img_extent *out, struct img_error *err);
+
+/* sparse.c: cut EXTENT (data) where its file changes between hole and data. */
+int qcow2_sparse_split(struct qcow2_image *q, struct img_extent *extent,
+                       struct img_error *err);
+
+/* describe.c */
+int qcow2_image_describe(struct img_image *image, struct img_json **out,
+                         struct img_error *err);
+
+/* bitmaps.c */
+void qcow2_bitmaps_free(struct qcow2_image *q);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stored refcounts: see stored.h. Room: qcow2/image.
+ * Specification: "Host cluster management".
+ */
+#include "stored.h"
+
+#include <stdlib.h>
+
+#include <img/bytes.h>
+#include <img/checked.h>
+#include <img/memory.h>
+#include <qcow2/refcount.h>
+
+#include "counts.h"
+#include "state.h"
+
+/* Of block_of: the table has no block there, or one that makes no sense. */
+#define BLOCK_NONE UINT32_MAX
+#define BLOCK_BROKEN (UINT32_MAX - 1u)
+
+static bool is_broken_off(const struct qcow2_stored *stored, uint64_t off)
+{
+    uint32_t cluster_len = stored->q->header.cluster_len;
+
+    return (off & (cluster_len - 1u)) || off > IMG_OFF_MAX - cluster_len;
+}
+
+static int block_compare(const void *a, const void *b)
+{
+    const struct qcow2_stored_block *x = a;
+    const struct qcow2_stored_block *y = b;
+
+    return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Put the table's distinct blocks in order and remember which is whose. */
+static void blocks_find(struct qcow2_stored *stored)
+{
+    const struct qcow2_reftable *table = &stored->table;
+    uint32_t nr = 0;
+
+    for (uint64_t i = 0; i < table->nr; i++) {
+        if (table->off[i] != 0 && !is_broken_off(stored, table->off[i])) {
+            stored->blocks[nr++].off = table->off[i];
+        }
+    }
+    qsort(stored->blocks, nr, sizeof(*stored->blocks), block_compare);
+    for (uint32_t i = 0; i < nr; i++) {
+        uint32_t last = stored->blocks_nr;
+
+        if (last == 0 ||
+            stored->blocks[last - 1].off != stored->blocks[i].off) {
+            stored->blocks[last] = stored->blocks[i];
+            stored->blocks_nr = last + 1;
+        }
+    }
+    for (uint64_t i = 0; i < table->nr; i++) {
+        struct qcow2_stored_block key = {.off = table->off[i]};
+
+        if (key.off == 0) {
+            stored->block_of[i] = BLOCK_NONE;
+        } else if (is_broken_off(stored, key.off)) {
+            stored->block_of[i] = BLOCK_BROKEN;
+        } else {
+            const struct qcow2_stored_block *found =
+                bsearch(&key, stored->blocks, stored->blocks_nr, sizeof(key),
+                        block_compare);
+
+            stored->block_of[i] = (uint32_t)(found - stored->blocks);
+        }
+    }
+}
+
+int qcow2_stored_init(struct qcow2_stored *stored, struct qcow2_image *q,
+                      uint64_t *memory_left, struct img_error *err)
+{
+    *stored = (struct qcow2_stored){
+        .q = q,
+        .entries = qcow2_refcount_block_entries(&q->header),
+        .memory_left = memory_left,
+    };
+    if (qcow2_reftable_load(q, &stored->table, err)) {
+        return -1;
+    }
+
+    uint64_t nr = stored->table.nr;
+    stored->bytes = img_calloc(1, q->header.cluster_len, err);
+    stored->blocks = img_calloc(nr, sizeof(*stored->blocks), err);
+    stored->block_of = img_calloc(nr, sizeof(*stored->block_of), err);
+    if (!stored->bytes || !stored->blocks || !stored->block_of) {
+        return -1;
+    }
+    blocks_find(stored);
+    return 0;
+}
+
+void qcow2_stored_fini(struct qcow2_stored *stored)
+{
+    for (uint32_t i = 0; i < stored->blocks_nr; i++) {
+        free(stored->blocks[i].is_one);
+    }
+    free(stored->blocks);
+    free(stored->block_of);
+    free(stored->bytes);
+    qcow2_reftable_fini(&stored->table);
+    *stored = (struct qcow2_stored){0};
+}
+
+static int block_read(struct qcow2_stored *stored, uint64_t off,
+                      struct img_error *err)
+{
+    return img_file_read_padded(stored->q->image.file, stored->bytes,
+                                stored->q->header.cluster_len, off, NULL, err);
+}
+
+static int block_index(struct qcow2_stored *stored,
+                       struct qcow2_stored_block *block, struct img_error *err)
+{
+    const struct qcow2_header *header = &stored->q->header;
+    uint64_t words = img_div_up(stored->entries, 64);
+
+    if (qcow2_budget_draw(stored->memory_left, words * 8, err) ||
+        block_read(stored, block->off, err)) {
+        return -1;
+    }
+    block->is_one = img_calloc(words, sizeof(*block->is_one), err);
+    if (!block->is_one) {
+        return -1;
+    }
+    for (uint64_t i = 0; i < stored->entries; i++) {
+        uint64_t count = header->refcount_order == 4
+                             ? img_load_be16(stored->bytes + i * 2)
+                             : qcow2_refcount_get(header, stored->bytes, i);
+
+        block->is_one[i / 64] |= (uint64_t)(count == 1) << (i % 64);
+    }
+    return 0;
+}
+
+int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
+                        enum qcow2_stored_answer *out, struct img_error *err)
+{
+    uint64_t idx = cluster / stored->entries;
+    uint64_t bit = cluster % stored->entries;
+    uint32_t which =
+        idx < stored->table.nr ? stored->block_of[idx] : BLOCK_NONE;
+
+    if (which == BLOCK_NONE || which == BLOCK_BROKEN) {
+        *out = which == BLOCK_NONE ? QCOW2_STORED_OTHER : QCOW2_STORED_UNKNOWN;
+        return 0;
+    }
+
+    struct qcow2_stored_block *block = &stored->blocks[which];
+    if (!block->is_one && block_index(stored, block, err)) {
+        return -1;
+    }
+    *out = block->is_one[bit / 64] >> (bit % 64) & 1 ? QCOW2_STORED_ONE
+                                                     : QCOW2_STORED_OTHER;
+    return 0;
+}
+
+int qcow2_stored_load(struct qcow2_stored *stored, uint64_t cluster,
+                      bool *has_block, bool *is_broken, struct img_error *err)
+{
+    uint64_t idx = cluster / stored->entries;
+    uint32_t which =
+        idx < stored->table.nr ? stored->block_of[idx] : BLOCK_NONE;
+
+    *is_broken = which == BLOCK_BROKEN;
+    *has_block = which != BLOCK_NONE && which != BLOCK_BROKEN;
+    return *has_block ? block_read(stored, stored->blocks[which].off, err) : 0;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the active L1 table owns: one pass, in which each L2 table is read
+ * once however many L1 entries name it.
+ * Room: qcow2/image. Specification: "Cluster mapping".
+ */
+#include "state.h"
+
+#include <stdlib.h>
+
+#include <img/bytes.h>
+#include <img/checked.h>
+#include <img/memory.h>
+#include <qcow2/entry.h>
+
+/* Decode one entry that is not empty and count it TIMES times. */
+static int usage_entry(const struct qcow2_image *q, const uint8_t *p,
+                       uint64_t guest_off, uint64_t times,
+                       struct qcow2_usage *out, struct img_error *err)
+{
+    const struct qcow2_header *header = &q->header;
+    struct img_file *file =
+        header->has_data_file ? q->image.data_file : q->image.file;
+    struct qcow2_l2_entry entry;
+
+    if (qcow2_l2_decode(header, img_load_be64(p),
+                        header->has_extended_l2 ? img_load_be64(p + 8) : 0,
+                        guest_off, file ? img_file_len(file) : IMG_OFF_MAX,
+                        &entry, err)) {
+        return -1;
+    }
+    switch (entry.kind) {
+    case QCOW2_CLUSTER_UNALLOCATED:
+        if (!entry.has_host) {
+            return 0;
+        }
+        out->data_clusters += times; /* owned, though it shows nothing */
+        break;
+    case QCOW2_CLUSTER_ZERO:
+        out->zero_clusters += times;
+        break;
+    case QCOW2_CLUSTER_DATA:
+    case QCOW2_CLUSTER_MIXED:
+        out->data_clusters += times;
+        break;
+    case QCOW2_CLUSTER_COMPRESSED:
+        out->compressed_clusters += times;
+        break;
+    }
+    out->first_guest_off = img_min(out->first_guest_off, guest_off);
+    return 0;
+}
+
+/* One table, named first by the entry for GUEST_OFF, TIMES times in all. */
+static int usage_table(struct qcow2_image *q, uint64_t l2_off,
+                       uint64_t guest_off, uint64_t times,
+                       struct qcow2_usage *out, struct img_error *err)
+{
+    const struct qcow2_header *header = &q->header;
+    size_t words = header->l2_entry_len / 8u;
+    uint32_t slice_entries = q->slices.len / header->l2_entry_len;
+
+    for (uint32_t base = 0; base < header->l2_entries; base += slice_entries) {
+        uint64_t slice_off = l2_off + (uint64_t)base * header->l2_entry_len;
+        const uint8_t *bytes;
+        bool is_fresh;
+
+        if (qcow2_slices_get(&q->slices, q->image.file, slice_off, &bytes,
+                             &is_fresh, err)) {
+            return -1;
+        }
+        for (uint32_t i = 0; i < slice_entries; i++) {
+            const uint8_t *p = bytes + (size_t)i * header->l2_entry_len;
+            size_t empty =
+                qcow2_words_equal(p, (slice_entries - i) * words, 0) / words;
+
+            i += (uint32_t)empty;
+            p += empty * header->l2_entry_len;
+            if (i < slice_entries &&
+                usage_entry(q, p,
+                            guest_off +
+                                (uint64_t)(base + i) * header->cluster_len,
+                            times, out, err)) {
+                return qcow2_fail_entry(
+                    err, slice_off + (uint64_t)i * header->l2_entry_len);
+            }
+        }
+    }
+    return 0;
+}
+
+static int usage_tables(struct qcow2_image *q, const uint8_t *l1,
+                        const uint32_t *order, uint32_t nr,
+                        struct qcow2_usage *out, struct img_error *err)
+{
+    const struct qcow2_header *header = &q->header;
+
+    for (uint32_t i = 0, next; i < nr; i = next) {
+        struct qcow2_l1_entry entry = {0};
+        uint64_t l2_off = 0;
+
+        for (next = i; next < nr; next++) {
+            if (qcow2_l1_decode(header,
+                                img_load_be64(l1 + (size_t)order[next] * 8),
+                                img_file_len(q->image.file), &entry, err)) {
+                return qcow2_fail_entry(err, header->l1_off +
+                                                 (uint64_t)order[next] * 8);
+            }
+            if (next > i && entry.l2_off != l2_off) {
+                break;
+            }
+            l2_off = entry.l2_off;
+        }
+        if (l2_off != 0 &&
+            usage_table(q, l2_off, order[i] * header->l2_covers_len, next - i,
+                        out, err)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int qcow2_image_usage(struct img_image *image, struct qcow2_usage *out,
+                      struct img_error *err)
+{
+    struct qcow2_image *q = qcow2_image_of(image);
+    IMG_AUTO(img_free_ptr) uint8_t *l1 = NULL;
+    IMG_AUTO(img_free_ptr) uint32_t *order = NULL;
+    uint32_t nr;
+
+    *out = (struct qcow2_usage){.first_guest_off = UINT64_MAX};
+    if (qcow2_table_load(q, q->header.l1_off, q->header.l1_entries, &l1, err) ||
+        qcow2_l1_order(l1, q->header.l1_entries, &order, &nr, err) ||
+        usage_tables(q, l1, order, nr, out, err)) {
+        return -1;
+    }
+    if (out->first_guest_off == UINT64_MAX) {
+        out->first_guest_off = 0;
+    }
+    return 0;
+}
