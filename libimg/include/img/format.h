@@ -26,7 +26,11 @@ struct img_probe_bytes {
 
 struct img_format {
     const char *name; /* QEMU's driver name */
-    /* Does the file claim to be of this format? Pure, no I/O. */
+    /*
+     * Does the file claim to be of this format? Pure, no I/O. The bytes are
+     * those by which QEMU probes; only dmg, which QEMU probes by file name,
+     * goes by its trailer. raw claims nothing.
+     */
     bool (*probe)(const struct img_probe_bytes *bytes);
     /* Open FILE (takes its own reference) as this format. */
     int (*open)(struct img_file *file, struct img_image **out,
@@ -44,8 +48,10 @@ int img_probe_load(struct img_file *file, uint8_t *head, uint8_t *tail,
                    struct img_probe_bytes *out, struct img_error *err);
 
 /*
- * What raw bytes look like inside (notes for people, never a format QEMU
- * knows): "iso", "gpt", "mbr", or NULL.
+ * What raw bytes look like inside (notes for people, never a format that
+ * QEMU would find by itself): "iso", "gpt", "mbr", "luks2" (LUKS version 2,
+ * which QEMU does not read), "vhd" (a fixed VHD: disk contents with a footer,
+ * which QEMU reads as such only when told), or NULL.
  */
 const char *img_probe_contents(const struct img_probe_bytes *bytes);
 

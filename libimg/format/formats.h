@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Private to room format: the functions behind each entry of img_formats,
+ * and what the described formats share.
+ */
+#ifndef FORMATS_H
+#define FORMATS_H
+
+#include <img/format.h>
+
+#define IMG_FORMAT_DECLARE(name)                                               \
+    bool img_##name##_probe(const struct img_probe_bytes *bytes);              \
+    int img_##name##_open(struct img_file *file, struct img_image **out,       \
+                          struct img_error *err)
+
+IMG_FORMAT_DECLARE(luks);
+IMG_FORMAT_DECLARE(qcow);
+IMG_FORMAT_DECLARE(qed);
+IMG_FORMAT_DECLARE(vmdk);
+IMG_FORMAT_DECLARE(vdi);
+IMG_FORMAT_DECLARE(vpc);
+IMG_FORMAT_DECLARE(vhdx);
+IMG_FORMAT_DECLARE(parallels);
+IMG_FORMAT_DECLARE(dmg);
+IMG_FORMAT_DECLARE(bochs);
+IMG_FORMAT_DECLARE(cloop);
+bool img_raw_probe(const struct img_probe_bytes *bytes);
+
+/* Does the head hold the LEN bytes of MAGIC at OFF? */
+bool img_probe_has(const struct img_probe_bytes *bytes, size_t off,
+                   const void *magic, size_t len);
+
+/*
+ * An image of FILE whose contents cannot be read, by QEMU's driver NAME
+ * (static). VIRTUAL_LEN is rounded down to whole sectors. The rest is the
+ * caller's to fill in. NULL with ERR filled in on failure.
+ */
+struct img_image *img_described_new(struct img_file *file, const char *name,
+                                    uint64_t virtual_len,
+                                    struct img_error *err);
+/* The same with operations of its own (map is not called). */
+extern const struct img_image_ops img_described_ops;
+void img_described_free(struct img_image *image);
+/* For IMG_AUTO on an image that is still being made. */
+void img_described_free_ptr(struct img_image **image);
+
+/* Largest backing name that QEMU accepts, without its NUL. */
+#define IMG_BACKING_NAME_MAX 1023u
+
+/*
+ * The LEN bytes of a backing name at OFF of FILE as a string. Longer than
+ * IMG_BACKING_NAME_MAX, outside of the file, or with a NUL: IMG_CORRUPT.
+ * NULL with ERR filled in on failure.
+ */
+char *img_backing_name_load(struct img_file *file, uint64_t off, uint64_t len,
+                            struct img_error *err);
+
+/* A check that many headers need: is VALUE a power of two in [MIN, MAX]? */
+int img_check_power(const char *what, uint64_t value, uint64_t min,
+                    uint64_t max, struct img_error *err);
+
+/*
+ * LEN bytes of UTF-16 (up to the first NUL) as UTF-8; halves of surrogate
+ * pairs become U+FFFD. NULL with ERR filled in on failure. Free with free().
+ */
+char *img_utf16_dup(const uint8_t *bytes, size_t len, bool is_big_endian,
+                    struct img_error *err);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Private: the text descriptor of a VMDK. */
+#ifndef VMDK_DESC_H
+#define VMDK_DESC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <img/error.h>
+
+/* QEMU reads as much of a descriptor file, less a byte. */
+#define VMDK_DESC_MAX (1u << 20)
+
+/* A line "RW 20480 FLAT "name" 0". */
+struct vmdk_desc_extent {
+    char type[16];
+    uint64_t sectors;
+    char *name; /* NULL: the type has none (ZERO) */
+};
+
+struct vmdk_desc {
+    char *create_type; /* NULL: not said */
+    char *parent_hint; /* NULL: no parent */
+    bool has_cid, has_parent_cid;
+    uint32_t cid, parent_cid;
+    struct vmdk_desc_extent *extents;
+    size_t extents_nr;
+    uint64_t sectors; /* of all extents */
+};
+
+/*
+ * Read the LEN bytes of TEXT, up to the first NUL. OUT is zeroed by the
+ * caller and released by vmdk_desc_fini, also after a failure. No file that
+ * the text names is opened.
+ */
+int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
+                     struct img_error *err);
+void vmdk_desc_fini(struct vmdk_desc *desc);
+
+#endif
