@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a forest is made of. For this room only. */
+#ifndef CHAIN_GRAPH_FOREST_H
+#define CHAIN_GRAPH_FOREST_H
+
+#include <chain/forest.h>
+
+struct tree_node {
+    struct forest_node pub;
+    bool is_regular;
+    uint32_t mode;
+    int64_t mtime_ns;
+};
+
+/* Which node a file is. */
+struct tree_identity {
+    bool is_block;
+    uint64_t dev, ino; /* of a block device: its number, and 0 */
+    size_t node;
+};
+
+struct forest {
+    struct forest_options options;
+    struct tree_node *nodes;
+    size_t nr, capacity;
+    void *identities; /* tsearch(3) of struct tree_identity */
+};
+
+/*
+ * The node of the file at PATH, a new one if it is not there yet. FORMAT:
+ * what it is said to be; NULL: probe. *out is its index. Whatever is wrong
+ * with the file becomes the node's remark; only IMG_LIMIT and IMG_MEMORY
+ * fail.
+ */
+int forest_node_for(struct forest *forest, const char *path, const char *format,
+                    size_t *out, struct img_error *err);
+
+#endif

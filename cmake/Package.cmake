@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What is installed: the command, one shared library with the public headers,
+# a pkg-config file and a CMake package.
+include(CMakePackageConfigHelpers)
+
+set(rooms img_base img_io img_engine img_format qcow2_codec qcow2_image
+    chain_graph chain_ops)
+set(version_script ${CMAKE_CURRENT_LIST_DIR}/libimgchain.map)
+
+# All rooms in one library, from the objects that their archives hold. What is
+# compiled is hidden already; the version script names what is not.
+set(objects "")
+foreach(room ${rooms})
+  list(APPEND objects $<TARGET_OBJECTS:${room}>)
+endforeach()
+add_library(libimgchain SHARED ${objects})
+target_link_libraries(libimgchain PRIVATE
+  imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
+  PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads)
+target_link_options(libimgchain PRIVATE
+  "LINKER:--version-script=${version_script}")
+if(NOT IMGCHAIN_SANITIZE)
+  target_link_options(libimgchain PRIVATE "LINKER:--no-undefined")
+endif()
+set_target_properties(libimgchain PROPERTIES
+  OUTPUT_NAME imgchain
+  VERSION ${PROJECT_VERSION}
+  SOVERSION 0
+  LINKER_LANGUAGE C
+  LINK_DEPENDS ${version_script}
+  EXPORT_NAME imgchain)
+target_include_directories(libimgchain INTERFACE
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/imgchain>)
+
+install(TARGETS imgchain RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS libimgchain EXPORT imgchain-targets
+  LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+
+set(headers ${CMAKE_INSTALL_INCLUDEDIR}/imgchain)
+install(FILES
+  ${PROJECT_SOURCE_DIR}/libimg/include/img/error.h
+  ${PROJECT_SOURCE_DIR}/libimg/include/img/visibility.h
+  DESTINATION ${headers}/img)
+install(FILES
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/chain.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/compare.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
+  DESTINATION ${headers}/chain)
+
+configure_file(${CMAKE_CURRENT_LIST_DIR}/imgchain.pc.in
+  ${PROJECT_BINARY_DIR}/imgchain.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/imgchain.pc
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/imgchain)
+install(EXPORT imgchain-targets NAMESPACE imgchain::
+  DESTINATION ${package_dir})
+configure_package_config_file(
+  ${CMAKE_CURRENT_LIST_DIR}/imgchain-config.cmake.in
+  ${PROJECT_BINARY_DIR}/imgchain-config.cmake
+  INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(
+  ${PROJECT_BINARY_DIR}/imgchain-config-version.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES
+  ${PROJECT_BINARY_DIR}/imgchain-config.cmake
+  ${PROJECT_BINARY_DIR}/imgchain-config-version.cmake
+  DESTINATION ${package_dir})

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * check: the refcounts of a qcow2 image against what really refers to its
+ * clusters. Exit codes and JSON keys are those of qemu-img check.
+ */
+#include <chain/chain.h>
+#include <img/image.h>
+#include <img/memory.h>
+#include <inttypes.h>
+#include <qcow2/check.h>
+#include <qcow2/image.h>
+#include <string.h>
+
+#include "command.h"
+#include "message.h"
+#include "output.h"
+#include "progress.h"
+#include "session.h"
+#include "signals.h"
+#include "values.h"
+
+enum {
+    CHECK_CLEAN = 0,
+    CHECK_NOT_DONE = 1,
+    CHECK_CORRUPT = 2,
+    CHECK_LEAKS = 3,
+    CHECK_NO_SUPPORT = 63,
+};
+
+/* More problems than anybody reads; the counts go on. */
+#define PROBLEMS_MAX 10000u
+
+const struct option_spec check_options[] = {
+    {'r', "repair", "leaks|all", "refused: this version repairs nothing",
+     option_text, offsetof(struct check_values, repair)},
+    {0, "backing-chain", NULL, "check every qcow2 image of the chain",
+     option_flag, offsetof(struct check_values, backing_chain)},
+    {'T', "cache", "CACHE", "none: read past the page cache", option_cache,
+     offsetof(struct check_values, direct)},
+    {0, NULL, NULL, NULL, NULL, 0},
+};
+
+static const char *kind_name(enum qcow2_problem_kind kind)
+{
+    switch (kind) {
+    case QCOW2_PROBLEM_CORRUPTION:
+        return "corruption";
+    case QCOW2_PROBLEM_LEAK:
+        return "leak";
+    case QCOW2_PROBLEM_ERROR:
+        break;
+    }
+    return "error";
+}
+
+/* One run over one layer. */
+struct job {
+    struct output *out;
+    struct img_json *problems; /* NULL: human output */
+};
+
+static void on_problem(void *opaque, const struct qcow2_problem *problem)
+{
+    struct job *job = opaque;
+
+    if (job->problems) {
+        struct img_json *one = img_json_object();
+
+        img_json_set_string(one, "kind", kind_name(problem->kind));
+        img_json_set_u64(one, "offset", problem->off);
+        img_json_set_string(one, "message", problem->message);
+        img_json_push(job->problems, one);
+        return;
+    }
+    progress_clear();
+    output_style(job->out,
+                 problem->kind == QCOW2_PROBLEM_LEAK ? STYLE_WARN : STYLE_BAD);
+    output_text(job->out, kind_name(problem->kind));
+    output_style(job->out, STYLE_PLAIN);
+    output_printf(job->out, ": %s (offset %" PRIu64 ")\n", problem->message,
+                  problem->off);
+}
+
+static void on_progress(void *opaque, double fraction)
+{
+    (void)opaque;
+    /* In ten-thousandths: a check counts clusters of several tables. */
+    progress_update((uint64_t)(fraction * 10000), 10000);
+}
+
+static struct img_json *result_json(const struct chain_layer *layer,
+                                    const struct qcow2_check_result *result,
+                                    struct img_json *problems)
+{
+    struct img_json *json = img_json_object();
+
+    img_json_set_string(json, "filename", chain_layer_path(layer));
+    img_json_set_string(json, "format", chain_layer_image(layer)->format);
+    img_json_set_u64(json, "check-errors", result->check_errors);
+    img_json_set_u64(json, "corruptions", result->corruptions);
+    img_json_set_u64(json, "leaks", result->leaks);
+    img_json_set_u64(json, "corruptions-fixed", 0);
+    img_json_set_u64(json, "leaks-fixed", 0);
+    img_json_set_u64(json, "total-clusters", result->total_clusters);
+    img_json_set_u64(json, "allocated-clusters", result->allocated_clusters);
+    img_json_set_u64(json, "fragmented-clusters", result->fragmented_clusters);
+    img_json_set_u64(json, "compressed-clusters", result->compressed_clusters);
+    img_json_set_u64(json, "image-end-offset", result->image_end_off);
+    img_json_set(json, "problems", problems);
+    return json;
+}
+
+static double share(uint64_t part, uint64_t whole)
+{
+    return whole > 0 ? 100.0 * (double)part / (double)whole : 0.0;
+}
+
+/* qemu-img's words, which scripts look for. */
+static void put_summary(struct output *out,
+                        const struct qcow2_check_result *result)
+{
+    if (result->corruptions == 0 && result->leaks == 0 &&
+        result->check_errors == 0) {
+        output_text(out, "No errors were found on the image.\n");
+    }
+    if (result->corruptions > 0) {
+        output_printf(out,
+                      "\n%" PRIu64 " errors were found on the image.\n"
+                      "Data may be corrupted, or further writes to the "
+                      "image may corrupt it.\n",
+                      result->corruptions);
+    }
+    if (result->leaks > 0) {
+        output_printf(out,
+                      "\n%" PRIu64 " leaked clusters were found on the "
+                      "image.\nThis means waste of disk space, but no harm "
+                      "to data.\n",
+                      result->leaks);
+    }
+    if (result->check_errors > 0) {
+        output_printf(out,
+                      "\n%" PRIu64 " internal errors have occurred during "
+                      "the check.\n",
+                      result->check_errors);
+    }
+    if (result->total_clusters > 0 && result->allocated_clusters > 0) {
+        output_printf(
+            out,
+            "%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, %0.2f%% "
+            "fragmented, %0.2f%% compressed clusters\n",
+            result->allocated_clusters, result->total_clusters,
+            share(result->allocated_clusters, result->total_clusters),
+            share(result->fragmented_clusters, result->allocated_clusters),
+            share(result->compressed_clusters, result->allocated_clusters));
+    }
+    if (result->image_end_off > 0) {
+        output_printf(out, "Image end offset: %" PRIu64 "\n",
+                      result->image_end_off);
+    }
+}
+
+static int code_of(const struct qcow2_check_result *result)
+{
+    if (result->corruptions > 0) {
+        return CHECK_CORRUPT;
+    }
+    if (result->check_errors > 0) {
+        return CHECK_NOT_DONE;
+    }
+    return result->leaks > 0 ? CHECK_LEAKS : CHECK_CLEAN;
+}
+
+static int check_layer(const struct check_values *values, struct output *out,
+                       const struct chain_layer *layer, struct img_json **json,
+                       struct img_error *err)
+{
+    bool is_json = values->common.output == OUTPUT_JSON;
+    struct job job = {.out = out};
+    struct qcow2_check_result result;
+    struct qcow2_check_options options = {
+        .problem = on_problem,
+        .opaque = &job,
+        .max_problems = PROBLEMS_MAX,
+        .max_memory = values->common.max_memory,
+        .cancel = signals_catch(),
+        .progress = on_progress,
+    };
+    int rc;
+
+    if (is_json) {
+        job.problems = img_json_array();
+    } else if (values->backing_chain) {
+        output_escaped(out, chain_layer_path(layer));
+        output_text(out, ":\n");
+    }
+    progress_begin(values->common.quiet ? PROGRESS_NONE
+                                        : values->common.progress,
+                   "check");
+    rc = qcow2_check(chain_layer_image(layer), &options, &result, err);
+    progress_end();
+    if (rc < 0) {
+        img_json_free(job.problems);
+        img_error_set_path(err, chain_layer_path(layer));
+        return -1;
+    }
+    if (is_json) {
+        *json = result_json(layer, &result, job.problems);
+    } else {
+        put_summary(out, &result);
+    }
+    return code_of(&result);
+}
+
+/* The worse of two exit codes: not done, corrupt, leaks, clean. */
+static int worse(int a, int b)
+{
+    static const unsigned char rank[] = {[CHECK_CLEAN] = 0,
+                                         [CHECK_LEAKS] = 1,
+                                         [CHECK_CORRUPT] = 2,
+                                         [CHECK_NOT_DONE] = 3};
+
+    return rank[a] >= rank[b] ? a : b;
+}
+
+static int check_chain(const struct check_values *values, struct output *out,
+                       const struct chain *chain, struct img_error *err)
+{
+    struct img_json *list = img_json_array();
+    int code = CHECK_CLEAN;
+    size_t checked = 0;
+
+    for (size_t i = 0; i < chain_depth(chain); i++) {
+        const struct chain_layer *layer = chain_layer_at(chain, i);
+        struct img_json *one = NULL;
+        int layer_code;
+
+        /* Only qcow2 keeps refcounts that could be checked. */
+        if (!qcow2_image_header(chain_layer_image(layer))) {
+            continue;
+        }
+        layer_code = check_layer(values, out, layer, &one, err);
+        if (layer_code < 0) {
+            img_json_free(list);
+            return -1;
+        }
+        checked++;
+        code = worse(code, layer_code);
+        if (one && !values->backing_chain) {
+            output_json(out, one);
+        } else if (one) {
+            img_json_push(list, one);
+        }
+    }
+    if (checked == 0) {
+        img_json_free(list);
+        img_fail(err, IMG_UNSUPPORTED,
+                 "this image format (%s) does not support checks",
+                 chain_layer_image(chain_layer_at(chain, 0))->format);
+        img_error_set_path(err, chain_layer_path(chain_layer_at(chain, 0)));
+        return session_fail(err, CHECK_NO_SUPPORT);
+    }
+    if (values->backing_chain && values->common.output == OUTPUT_JSON) {
+        output_json(out, list);
+    } else {
+        img_json_free(list);
+    }
+    return code;
+}
+
+static void chain_free_ptr(struct chain **chain)
+{
+    chain_free(*chain);
+}
+
+int cmd_check(void *opaque, char **operands, int nr)
+{
+    const struct check_values *values = opaque;
+    struct chain_options options;
+    struct img_error err;
+    char name[IMG_ERROR_PATH_MAX];
+    int code;
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+    IMG_AUTO(chain_free_ptr) struct chain *chain = NULL;
+
+    if (values->repair) {
+        message_failed("option -r: repair is not available in this version");
+        return CHECK_NOT_DONE;
+    }
+    session_chain_options(&values->common, &options);
+    options.top_only = !values->backing_chain;
+    options.direct = values->direct;
+    if (chain_open(
+            session_operand(&values->common, operands, nr, name, sizeof(name)),
+            &options, &chain, &err) < 0 ||
+        session_output(&values->common, &out, &err) < 0) {
+        return session_fail(&err, CHECK_NOT_DONE);
+    }
+    code = check_chain(values, out, chain, &err);
+    if (code < 0) {
+        return session_fail(&err, CHECK_NOT_DONE);
+    }
+    if (code == CHECK_NO_SUPPORT) {
+        return code;
+    }
+    return session_finish(out, code, CHECK_NOT_DONE);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tree: who backs whom among files and folders of images. */
+#include <chain/forest.h>
+#include <img/memory.h>
+
+#include "command.h"
+#include "message.h"
+#include "session.h"
+#include "tree/tree.h"
+#include "values.h"
+
+const struct option_spec tree_options[] = {
+    {0, "output", "FORM", "human, json, dot or svg", option_tree_output,
+     offsetof(struct tree_values, common.output)},
+    {'R', "recursive", NULL, "look into folders in folders, too", option_flag,
+     offsetof(struct tree_values, recursive)},
+    {0, NULL, NULL, NULL, NULL, 0},
+};
+
+static void forest_free_ptr(struct forest **forest)
+{
+    forest_free(*forest);
+}
+
+static int draw(struct output *out, enum output_format form,
+                const struct forest *forest, struct img_error *err)
+{
+    switch (form) {
+    case OUTPUT_JSON:
+        return tree_json(out, forest, err);
+    case OUTPUT_DOT:
+        return tree_dot(out, forest, err);
+    case OUTPUT_SVG:
+        return tree_svg(out, forest, err);
+    case OUTPUT_HUMAN:
+        break;
+    }
+    return tree_human(out, forest, err);
+}
+
+int cmd_tree(void *opaque, char **operands, int nr)
+{
+    const struct tree_values *values = opaque;
+    struct forest_options options = {
+        .roots = values->common.roots,
+        .force_share = values->common.force_share,
+        .allow_probe = values->common.allow_probe,
+        .recursive = values->recursive,
+    };
+    struct img_error err;
+    int code = EXIT_DONE;
+    IMG_AUTO(forest_free_ptr) struct forest *forest = NULL;
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    if (forest_new(&options, &forest, &err) < 0) {
+        return session_fail(&err, EXIT_FAILED);
+    }
+    for (int i = 0; i < nr; i++) {
+        if (forest_add(forest, operands[i], &err) == 0) {
+            continue;
+        }
+        /* The other paths are still worth showing. */
+        code = session_fail(&err, EXIT_FAILED);
+        if (err.code == IMG_LIMIT || err.code == IMG_MEMORY) {
+            return code;
+        }
+    }
+    if (forest_link(forest, &err) < 0 ||
+        session_output(&values->common, &out, &err) < 0 ||
+        draw(out, values->common.output, forest, &err) < 0) {
+        return session_fail(&err, EXIT_FAILED);
+    }
+    return session_finish(out, code, EXIT_FAILED);
+}

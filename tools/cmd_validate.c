@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * validate: may a pre-created file be handed to libvirt with REUSE_EXT? The
+ * rules are chain/validate.h's; here a request is put together and the
+ * report is shown.
+ */
+#include <img/memory.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "message.h"
+#include "outfile.h"
+#include "progress.h"
+#include "session.h"
+#include "signals.h"
+#include "terminal.h"
+#include "values.h"
+#include "verdict.h"
+
+enum {
+    VALIDATE_ACCEPTED = 0,
+    VALIDATE_REFUSED = 1,
+    VALIDATE_NOT_JUDGED = 2,
+};
+
+static int option_require(void *field, const char *arg, struct img_error *err)
+{
+    enum chain_name_requirement *require = field;
+
+    if (strcmp(arg, "relative") == 0) {
+        *require = CHAIN_REQUIRE_RELATIVE;
+    } else if (strcmp(arg, "absolute") == 0) {
+        *require = CHAIN_REQUIRE_ABSOLUTE;
+    } else {
+        return img_fail(err, IMG_USAGE, "is none of relative, absolute");
+    }
+    return 0;
+}
+
+static int option_report(void *field, const char *arg, struct img_error *err)
+{
+    struct validate_values *values = field;
+
+    if (strncmp(arg, "junit=", 6) == 0 && arg[6]) {
+        values->junit = arg + 6;
+    } else if (strncmp(arg, "sarif=", 6) == 0 && arg[6]) {
+        values->sarif = arg + 6;
+    } else {
+        return img_fail(err, IMG_USAGE, "is none of junit=FILE, sarif=FILE");
+    }
+    return 0;
+}
+
+#define AT(field) offsetof(struct validate_values, field)
+
+/* A row, so that several tables can share rows. */
+#define ROW(letter, name, arg, help, parse, at)                                \
+    {                                                                          \
+        letter, name, arg, help, parse, at                                     \
+    }
+
+#define FILE_OPTIONS                                                           \
+    ROW(0, "source", "ACTIVE", "the disk's active layer", option_text,         \
+        AT(source)),                                                           \
+        ROW(0, "source-format", "FMT", "its format; else it is probed",        \
+            option_text, AT(source_format)),                                   \
+        ROW(0, "dest", "FILE", "the pre-created file", option_text, AT(dest)), \
+        ROW('f', "dest-format", "FMT", "the format that the request names",    \
+            option_text, AT(dest_format)),                                     \
+        ROW(0, "backing-name", "TEXT", "the backing name FILE must record",    \
+            option_text, AT(backing_name)),                                    \
+        ROW(0, "require", "HOW", "its backing name: relative or absolute",     \
+            option_require, AT(require))
+
+#define OTHER_OPTIONS                                                          \
+    ROW(0, "allow-data-file", NULL, "an external data file is wanted",         \
+        option_flag, AT(allow_data_file)),                                     \
+        ROW(0, "as", "USER", "judge access for USER, as whom QEMU runs",       \
+            option_text, AT(as_user)),                                         \
+        ROW(0, "qemu-version", "V", "the QEMU that will use FILE",             \
+            option_text, AT(qemu_version)),                                    \
+        ROW(0, "stamp", "FILE", "write down what was judged", option_text,     \
+            AT(stamp)),                                                        \
+        ROW(0, "report", "KIND=FILE", "a report, too; KIND: junit, sarif",     \
+            option_report, 0),                                                 \
+        ROW(0, NULL, NULL, NULL, NULL, 0)
+
+const struct option_spec snapshot_options[] = {
+    FILE_OPTIONS,
+    {0, "allow-larger", NULL, "a larger overlay is wanted", option_flag,
+     AT(allow_larger)},
+    OTHER_OPTIONS,
+};
+
+const struct option_spec copy_options[] = {
+    FILE_OPTIONS,
+    {0, "shallow", NULL, "only the active layer is copied", option_flag,
+     AT(shallow)},
+    {0, "raw", NULL, "the copy is asked for as raw (as --dest-format raw)",
+     option_flag, AT(raw)},
+    {0, "target-is-zero", NULL, "FILE is trusted to read as zeros", option_flag,
+     AT(target_is_zero)},
+    {0, "synchronous-writes", NULL, "the copy is asked for so", option_flag,
+     AT(synchronous_writes)},
+    OTHER_OPTIONS,
+};
+
+static void on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    (void)opaque;
+    progress_update(done, total);
+}
+
+/* What getopt cannot tell. Returns false after a message. */
+static bool is_sane(const struct validate_values *values)
+{
+    const char *const written[] = {values->stamp, values->junit, values->sarif};
+
+    if (!values->source) {
+        message_failed("option --source is missing: the disk's active layer");
+        return false;
+    }
+    if (!values->dest && values->common.fd < 0) {
+        message_failed("option --dest is missing: the pre-created file");
+        return false;
+    }
+    if (values->raw && values->dest_format &&
+        strcmp(values->dest_format, "raw") != 0) {
+        message_failed("--raw and --dest-format name different formats");
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++) {
+        if (written[i] &&
+            (outfile_is_same(written[i], values->source) ||
+             (values->dest && outfile_is_same(written[i], values->dest)))) {
+            message_failed("a report or stamp would replace an image that is "
+                           "judged");
+            return false;
+        }
+    }
+    return true;
+}
+
+static void fill_request(const struct validate_values *values,
+                         enum chain_operation operation, const char *dest,
+                         struct chain_validate_request *out)
+{
+    *out = (struct chain_validate_request){
+        .operation = operation,
+        .source = values->source,
+        .source_format = values->source_format,
+        .dest = dest,
+        .dest_format = values->raw ? "raw" : values->dest_format,
+        .dest_fd = values->common.fd,
+        .backing_name = values->backing_name,
+        .require = values->require,
+        .allow_larger = values->allow_larger,
+        .allow_data_file = values->allow_data_file,
+        .target_is_zero = values->target_is_zero,
+        .synchronous_writes = values->synchronous_writes,
+        .force_share = values->common.force_share,
+        .allow_probe = values->common.allow_probe,
+        .as_user = values->as_user,
+        .qemu_version = values->qemu_version,
+        .roots = values->common.roots,
+        .max_depth = values->common.max_depth,
+    };
+    session_compare_options(&values->common, &out->compare);
+    out->compare.cancel = signals_catch();
+    out->compare.progress = on_progress;
+}
+
+static int write_stamp(const struct chain_report *report, const char *path,
+                       struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *text = chain_report_stamp(report, err);
+    struct outfile file;
+
+    if (!text || outfile_open(&file, path, err) < 0) {
+        return -1;
+    }
+    fprintf(file.stream, "%s\n", text);
+    return outfile_commit(&file, err);
+}
+
+static int write_files(const struct validate_values *values,
+                       const struct verdict *verdict, struct img_error *err)
+{
+    if (values->junit && verdict_junit(verdict, values->junit, err) < 0) {
+        return -1;
+    }
+    if (values->sarif && verdict_sarif(verdict, values->sarif, err) < 0) {
+        return -1;
+    }
+    if (values->stamp && write_stamp(verdict->report, values->stamp, err) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int code_of(enum chain_judgement judgement)
+{
+    switch (judgement) {
+    case CHAIN_ACCEPTED:
+        return VALIDATE_ACCEPTED;
+    case CHAIN_REFUSED:
+        return VALIDATE_REFUSED;
+    case CHAIN_NOT_JUDGED:
+        break;
+    }
+    return VALIDATE_NOT_JUDGED;
+}
+
+static int show(const struct validate_values *values,
+                const struct verdict *verdict, struct img_error *err)
+{
+    int code = code_of(chain_report_judgement(verdict->report));
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    if (write_files(values, verdict, err) < 0 ||
+        session_output(&values->common, &out, err) < 0) {
+        return session_fail(err, VALIDATE_NOT_JUDGED);
+    }
+    if (values->common.output == OUTPUT_JSON) {
+        output_json(out, verdict_json(verdict));
+    } else {
+        verdict_sheet(out, verdict, terminal_width(STDOUT_FILENO),
+                      values->common.verbose);
+    }
+    return session_finish(out, code, VALIDATE_NOT_JUDGED);
+}
+
+static int validate(const struct validate_values *values,
+                    enum chain_operation operation)
+{
+    struct chain_validate_request request;
+    struct chain_report *report = NULL;
+    struct img_error err;
+    char name[IMG_ERROR_PATH_MAX];
+    const char *dest = values->dest;
+    struct verdict verdict;
+    int rc, code;
+
+    if (!is_sane(values)) {
+        return VALIDATE_NOT_JUDGED;
+    }
+    if (!dest) {
+        dest = session_operand(&values->common, NULL, 0, name, sizeof(name));
+    }
+    fill_request(values, operation, dest, &request);
+    progress_begin(values->common.quiet ? PROGRESS_NONE
+                                        : values->common.progress,
+                   "validate");
+    rc = chain_validate(&request, &report, &err);
+    progress_end();
+    if (rc < 0) {
+        return session_fail(&err, VALIDATE_NOT_JUDGED);
+    }
+    verdict = (struct verdict){.report = report,
+                               .operation = operation,
+                               .source = values->source,
+                               .dest = dest};
+    code = show(values, &verdict, &err);
+    chain_report_free(report);
+    return code;
+}
+
+int cmd_validate_snapshot(void *values, char **operands, int nr)
+{
+    (void)operands;
+    (void)nr;
+    return validate(values, CHAIN_OP_SNAPSHOT);
+}
+
+int cmd_validate_copy(void *opaque, char **operands, int nr)
+{
+    const struct validate_values *values = opaque;
+
+    (void)operands;
+    (void)nr;
+    return validate(values,
+                    values->shallow ? CHAIN_OP_SHALLOW_COPY : CHAIN_OP_COPY);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Commands: one table drives dispatch, --help, hints and whatever is
+ * generated from it.
+ */
+#ifndef COMMAND_H
+#define COMMAND_H
+
+#include "options.h"
+
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+};
+
+/* Common options that make no sense for a command. */
+enum {
+    WITHOUT_FORMAT = 1u << 0, /* -f */
+    WITHOUT_FD = 1u << 1,     /* --fd */
+};
+
+struct command {
+    const char *name; /* NULL ends the table */
+    const char *verb; /* second word ("snapshot" of validate), or NULL */
+    const char *summary;
+    const char *operands; /* after [OPTIONS] on the usage line */
+    const char *example;  /* a whole command line */
+    const char *notes;    /* what exit codes mean, and the like */
+    const struct option_spec *options;
+    unsigned without;
+    size_t values_len;
+    int min_operands; /* with --fd one less */
+    int max_operands; /* -1: any number */
+    int usage_exit;   /* for bad options and operands */
+    /* NR operands, ended by NULL. Returns the exit code. */
+    int (*run)(void *values, char **operands, int nr);
+};
+
+extern const struct command commands[];
+
+extern const struct option_spec info_options[], map_options[], check_options[],
+    compare_options[], snapshot_options[], copy_options[], tree_options[];
+
+int cmd_info(void *values, char **operands, int nr);
+int cmd_map(void *values, char **operands, int nr);
+int cmd_check(void *values, char **operands, int nr);
+int cmd_compare(void *values, char **operands, int nr);
+int cmd_validate_snapshot(void *values, char **operands, int nr);
+int cmd_validate_copy(void *values, char **operands, int nr);
+int cmd_tree(void *values, char **operands, int nr);
+
+/* The command that argv[0] (and, for two-word ones, argv[1]) names. */
+const struct command *command_find(int argc, char **argv, int *words);
+/* Nearest name of a command or verb to a misspelt one; NULL: none is near. */
+const char *command_nearest(const char *group, const char *name);
+bool command_is_group(const char *name);
+
+/* What --help prints; all of it, or of one command or group of commands. */
+int help_all(void);
+int help_group(const char *name);
+int help_command(const struct command *command);
+int version_print(void);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of commands. */
+#include "command.h"
+
+#include <string.h>
+
+#include "nearest.h"
+#include "values.h"
+
+#define QEMU_CODES "Exit codes: 0 done, 1 failed, 2 bad usage."
+#define VALIDATE_CODES                                                         \
+    "Exit codes: 0 accepted, 1 refused, 2 could not judge (unreadable, "       \
+    "unproven, usage)."
+
+const struct command commands[] = {
+    {
+        .name = "info",
+        .summary = "Show what an image says about itself",
+        .operands = "FILE",
+        .example = "imgchain info --backing-chain --output json disk.qcow2",
+        .notes = QEMU_CODES,
+        .options = info_options,
+        .values_len = sizeof(struct info_values),
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_info,
+    },
+    {
+        .name = "map",
+        .summary = "Show where each guest byte of a chain lies",
+        .operands = "FILE",
+        .example = "imgchain map --output json -s 1G -l 64M disk.qcow2",
+        .notes = QEMU_CODES,
+        .options = map_options,
+        .values_len = sizeof(struct map_values),
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_map,
+    },
+    {
+        .name = "tree",
+        .summary = "Show who backs whom among files and folders of images",
+        .operands = "PATH...",
+        .example = "imgchain tree --output svg /var/lib/libvirt/images",
+        .notes = QEMU_CODES,
+        .options = tree_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD,
+        .values_len = sizeof(struct tree_values),
+        .min_operands = 1,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_tree,
+    },
+    {
+        .name = "check",
+        .summary = "Compare the refcounts of a qcow2 image with its contents",
+        .operands = "FILE",
+        .example = "imgchain check --output json disk.qcow2",
+        .notes = "Exit codes: 0 clean, 1 could not check or bad usage, 2 "
+                 "corrupt, 3 leaked clusters\nonly, 63 not checkable in this "
+                 "format.",
+        .options = check_options,
+        .values_len = sizeof(struct check_values),
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_FAILED,
+        .run = cmd_check,
+    },
+    {
+        .name = "compare",
+        .summary = "Prove that two chains show the guest the same bytes",
+        .operands = "A B",
+        .example = "imgchain compare --all --output json a.qcow2 b.raw",
+        .notes = "Exit codes: 0 same, 1 different, 2 could not open, judge "
+                 "or prove, 3 could not read\nallocation, 4 read error.",
+        .options = compare_options,
+        .values_len = sizeof(struct compare_values),
+        .min_operands = 2,
+        .max_operands = 2,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_compare,
+    },
+    {
+        .name = "validate",
+        .verb = "snapshot",
+        .summary = "May FILE become the overlay of ACTIVE?",
+        .operands = "--source ACTIVE --dest FILE",
+        .example = "imgchain validate snapshot --source vm.qcow2 "
+                   "--dest /images/vm.snap1.qcow2\n"
+                   "      --dest-format qcow2 --require relative",
+        .notes = VALIDATE_CODES,
+        .options = snapshot_options,
+        .without = WITHOUT_FORMAT,
+        .values_len = sizeof(struct validate_values),
+        .min_operands = 0,
+        .max_operands = 0,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_validate_snapshot,
+    },
+    {
+        .name = "validate",
+        .verb = "copy",
+        .summary = "May FILE become the target of a block copy of ACTIVE?",
+        .operands = "--source ACTIVE --dest FILE",
+        .example = "imgchain validate copy --shallow --source vm.qcow2 "
+                   "--dest /images/vm.copy.qcow2\n"
+                   "      --dest-format qcow2",
+        .notes = VALIDATE_CODES,
+        .options = copy_options,
+        .without = WITHOUT_FORMAT,
+        .values_len = sizeof(struct validate_values),
+        .min_operands = 0,
+        .max_operands = 0,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_validate_copy,
+    },
+    {.name = NULL},
+};
+
+const struct command *command_find(int argc, char **argv, int *words)
+{
+    for (const struct command *one = commands; one->name; one++) {
+        if (argc < 1 || strcmp(one->name, argv[0]) != 0) {
+            continue;
+        }
+        if (!one->verb) {
+            *words = 1;
+            return one;
+        }
+        if (argc > 1 && strcmp(one->verb, argv[1]) == 0) {
+            *words = 2;
+            return one;
+        }
+    }
+    return NULL;
+}
+
+bool command_is_group(const char *name)
+{
+    for (const struct command *one = commands; one->name; one++) {
+        if (one->verb && strcmp(one->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *command_nearest(const char *group, const char *name)
+{
+    struct nearest best = {.word = NULL};
+
+    for (const struct command *one = commands; one->name; one++) {
+        if (!group) {
+            nearest_offer(&best, name, one->name);
+        } else if (one->verb && strcmp(one->name, group) == 0) {
+            nearest_offer(&best, name, one->verb);
+        }
+    }
+    if (!group && name[0] == '-') {
+        nearest_offer(&best, name, "--help");
+        nearest_offer(&best, name, "--version");
+    }
+    return best.word;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* --help and --version, from the table of commands. */
+#include <img/memory.h>
+#include <json-c/json_c_version.h>
+#include <libdeflate.h>
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "command.h"
+#include "message.h"
+#include "output.h"
+
+#define NAME_COLUMN 28
+
+static int finish(struct output *out)
+{
+    struct img_error err;
+
+    if (output_finish(out, &err) < 0) {
+        message_error(&err);
+        return EXIT_FAILED;
+    }
+    return EXIT_DONE;
+}
+
+static int begin(struct output **out)
+{
+    struct img_error err;
+
+    if (output_new(OUTPUT_STREAM, out, &err) < 0) {
+        message_error(&err);
+        return -1;
+    }
+    return 0;
+}
+
+static void put_command(struct output *out, const struct command *command)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s%s%s", command->name,
+             command->verb ? " " : "", command->verb ? command->verb : "");
+    output_printf(out, "  %-18s %s\n", name, command->summary);
+}
+
+int help_all(void)
+{
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    if (begin(&out) < 0) {
+        return EXIT_FAILED;
+    }
+    output_text(out, "Usage: imgchain COMMAND [OPTIONS] ARGS\n\n"
+                     "Reads qcow2 backing chains and judges them.\n\n"
+                     "Commands:\n");
+    for (const struct command *one = commands; one->name; one++) {
+        put_command(out, one);
+    }
+    output_text(out, "\n`imgchain COMMAND --help` shows the options of a "
+                     "command; `imgchain --version`\nthe versions of the "
+                     "libraries it runs with.\n");
+    return finish(out);
+}
+
+int help_group(const char *name)
+{
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    if (begin(&out) < 0) {
+        return EXIT_FAILED;
+    }
+    output_printf(out,
+                  "Usage: imgchain %s OPERATION [OPTIONS] ARGS\n\n"
+                  "Operations:\n",
+                  name);
+    for (const struct command *one = commands; one->name; one++) {
+        if (strcmp(one->name, name) == 0) {
+            put_command(out, one);
+        }
+    }
+    return finish(out);
+}
+
+static void put_option(struct output *out, const struct option_spec *spec)
+{
+    char names[80];
+    bool is_optional = spec->arg && spec->arg[0] == '[';
+    const char *arg = spec->arg ? spec->arg : "";
+    const char *equals = spec->arg && !is_optional ? "=" : "";
+
+    if (spec->letter != 0) {
+        snprintf(names, sizeof(names), "-%c, --%s%s%s", spec->letter,
+                 spec->name, equals, arg);
+    } else {
+        snprintf(names, sizeof(names), "    --%s%s%s", spec->name, equals, arg);
+    }
+    output_printf(out, "  %-*s %s\n", NAME_COLUMN, names, spec->help);
+}
+
+int help_command(const struct command *command)
+{
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+    const struct option_spec *spec;
+
+    if (begin(&out) < 0) {
+        return EXIT_FAILED;
+    }
+    output_printf(out,
+                  "Usage: imgchain %s%s%s [OPTIONS] %s\n\n%s\n\nOptions:\n",
+                  command->name, command->verb ? " " : "",
+                  command->verb ? command->verb : "", command->operands,
+                  command->summary);
+    for (size_t i = 0; (spec = options_at(command, i)) != NULL; i++) {
+        put_option(out, spec);
+    }
+    if (command->notes) {
+        output_printf(out, "\n%s\n", command->notes);
+    }
+    output_printf(out, "\nExample:\n  %s\n", command->example);
+    return finish(out);
+}
+
+int version_print(void)
+{
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    if (begin(&out) < 0) {
+        return EXIT_FAILED;
+    }
+    output_printf(out, "imgchain %s\n", IMGCHAIN_VERSION);
+    output_printf(out, "json-c %s\n", json_c_version());
+    /* These two tell no version at run time. */
+    output_printf(out, "libdeflate %s (built with)\n",
+                  LIBDEFLATE_VERSION_STRING);
+    output_printf(out, "liburing %s (built with)\n", IMGCHAIN_LIBURING_VERSION);
+    output_printf(out, "zlib %s\n", zlibVersion());
+    output_printf(out, "zstd %s\n", ZSTD_versionString());
+    return finish(out);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* info: QEMU's ImageInfo (qapi/block-core.json) of one layer. */
+#include <chain/name.h>
+#include <img/image.h>
+#include <img/memory.h>
+#include <string.h>
+
+#include "info.h"
+
+#define NS_PER_SECOND 1000000000u
+
+char *info_full_backing(const struct chain_layer *layer, struct img_error *err)
+{
+    const char *name = chain_layer_image(layer)->backing_name;
+    struct chain_ref ref = {.path = NULL};
+    struct img_error unused;
+    char *full;
+
+    /* Protocols that are not read here are complete names all the same. */
+    if (chain_name_parse(name, &ref, &unused) < 0) {
+        return img_strndup(name, strlen(name), err);
+    }
+    if (ref.style == CHAIN_NAME_RELATIVE) {
+        full = chain_name_join(chain_layer_path(layer), ref.path, err);
+    } else {
+        full = img_strndup(name, strlen(name), err);
+    }
+    chain_ref_fini(&ref);
+    return full;
+}
+
+static struct img_json *snapshots_json(const struct img_image *image)
+{
+    struct img_json *list = img_json_array();
+
+    for (size_t i = 0; i < image->snapshots_nr; i++) {
+        const struct img_snapshot *from = &image->snapshots[i];
+        struct img_json *one = img_json_object();
+
+        img_json_set_string(one, "id", from->id);
+        img_json_set_string(one, "name", from->name);
+        img_json_set_u64(one, "vm-state-size", from->vm_state_len);
+        img_json_set_u64(one, "date-sec", from->date_sec);
+        img_json_set_u64(one, "date-nsec", from->date_nsec);
+        img_json_set_u64(one, "vm-clock-sec",
+                         from->vm_clock_nsec / NS_PER_SECOND);
+        img_json_set_u64(one, "vm-clock-nsec",
+                         from->vm_clock_nsec % NS_PER_SECOND);
+        if (from->icount != UINT64_MAX) {
+            img_json_set_u64(one, "icount", from->icount);
+        }
+        img_json_set_u64(one, "disk-size", from->virtual_len);
+        img_json_push(list, one);
+    }
+    return list;
+}
+
+static int set_backing(struct img_json *info, const struct chain_layer *layer,
+                       struct img_error *err)
+{
+    const struct img_image *image = chain_layer_image(layer);
+    IMG_AUTO(img_free_ptr) char *full = NULL;
+
+    if (!image->backing_name) {
+        return 0;
+    }
+    full = info_full_backing(layer, err);
+    if (!full) {
+        return -1;
+    }
+    img_json_set_string(info, "full-backing-filename", full);
+    img_json_set_string(info, "backing-filename", image->backing_name);
+    if (image->backing_format) {
+        img_json_set_string(info, "backing-filename-format",
+                            image->backing_format);
+    }
+    return 0;
+}
+
+struct img_json *info_json(const struct chain_layer *layer,
+                           struct img_error *err)
+{
+    struct img_image *image = chain_layer_image(layer);
+    struct img_file *file = chain_layer_file(layer);
+    struct img_json *info = img_json_object(), *specific = NULL;
+
+    img_json_set_string(info, "filename", chain_layer_path(layer));
+    img_json_set_string(info, "format", image->format);
+    img_json_set_bool(info, "probed", chain_layer_is_probed(layer));
+    if (chain_layer_contents(layer)) {
+        img_json_set_string(info, "contents", chain_layer_contents(layer));
+    }
+    img_json_set_u64(info, "virtual-size", image->virtual_len);
+    img_json_set_u64(info, "actual-size", img_file_allocated_len(file));
+    if (image->cluster_len != 0) {
+        img_json_set_u64(info, "cluster-size", image->cluster_len);
+    }
+    img_json_set_bool(info, "dirty-flag", image->is_dirty);
+    if (image->is_encrypted) {
+        img_json_set_bool(info, "encrypted", true);
+    }
+    if (img_image_describe(image, &specific, err) < 0 ||
+        set_backing(info, layer, err) < 0) {
+        img_json_free(specific);
+        img_json_free(info);
+        return NULL;
+    }
+    if (specific) {
+        img_json_set(info, "format-specific", specific);
+    }
+    if (image->snapshots_nr > 0) {
+        img_json_set(info, "snapshots", snapshots_json(image));
+    }
+    return info;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Messages on stderr. A line is put together first and written with one
+ * write(2), so that lines of several processes on one terminal stay whole.
+ */
+#include "message.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "progress.h"
+
+/* Path (escaped, four bytes a byte), text and what stands around them. */
+#define LINE_MAX_LEN (4 * IMG_ERROR_PATH_MAX + IMG_ERROR_TEXT_MAX + 64)
+
+static bool is_quiet, is_verbose;
+
+void message_set_level(bool quiet, bool verbose)
+{
+    is_quiet = quiet;
+    is_verbose = verbose;
+}
+
+static void put_line(char *line, size_t size, size_t len)
+{
+    if (len > size - 2) {
+        len = size - 2;
+    }
+    line[len] = '\n';
+    progress_clear();
+    /* Nowhere is left to report a failure to. */
+    (void)!write(STDERR_FILENO, line, len + 1);
+}
+
+static void __attribute__((format(printf, 1, 0)))
+put_text(const char *fmt, va_list args)
+{
+    char line[LINE_MAX_LEN];
+    int head = snprintf(line, sizeof(line), "imgchain: ");
+    int len = vsnprintf(line + head, sizeof(line) - (size_t)head, fmt, args);
+
+    if (len >= 0) {
+        put_line(line, sizeof(line), (size_t)head + (size_t)len);
+    }
+}
+
+void message_error(const struct img_error *err)
+{
+    char line[LINE_MAX_LEN];
+    int head = snprintf(line, sizeof(line), "imgchain: ");
+    size_t len =
+        img_error_format(err, line + head, sizeof(line) - (size_t)head);
+
+    put_line(line, sizeof(line), (size_t)head + len);
+}
+
+void message_failed(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put_text(fmt, args);
+    va_end(args);
+}
+
+void message_note(const char *fmt, ...)
+{
+    va_list args;
+
+    if (is_quiet) {
+        return;
+    }
+    va_start(args, fmt);
+    put_text(fmt, args);
+    va_end(args);
+}
+
+void message_detail(const char *fmt, ...)
+{
+    va_list args;
+
+    if (!is_verbose || is_quiet) {
+        return;
+    }
+    va_start(args, fmt);
+    put_text(fmt, args);
+    va_end(args);
+}

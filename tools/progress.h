@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Progress of long work on stderr. */
+#ifndef PROGRESS_H
+#define PROGRESS_H
+
+#include <stdint.h>
+
+#include "options.h"
+
+/* PHASE (static) names the work in JSON. */
+void progress_begin(enum progress_mode mode, const char *phase);
+/* Cheap; prints at most twice a second, and when SIGUSR1 came. */
+void progress_update(uint64_t done, uint64_t total);
+/* The last line, then nothing until the next progress_begin. */
+void progress_end(void);
+/* Wipe the bar so that a message can be printed in its place. */
+void progress_clear(void);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What several commands do with the common options. */
+#include "session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "message.h"
+
+void session_chain_options(const struct common_values *common,
+                           struct chain_options *out)
+{
+    chain_options_init(out);
+    out->format = common->format;
+    out->fd = common->fd;
+    out->force_share = common->force_share;
+    out->allow_probe = common->allow_probe;
+    out->max_depth = common->max_depth;
+    out->roots = common->roots;
+}
+
+void session_compare_options(const struct common_values *common,
+                             struct chain_compare_options *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->engine = (int)common->engine;
+    out->budget_len = common->max_memory;
+}
+
+const char *session_operand(const struct common_values *common, char **operands,
+                            int nr, char *buf, size_t size)
+{
+    char link[64];
+    ssize_t len;
+
+    if (nr > 0) {
+        return operands[0];
+    }
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", common->fd);
+    len = readlink(link, buf, size - 1);
+    if (len > 0 && buf[0] == '/') {
+        buf[len] = '\0';
+    } else {
+        snprintf(buf, size, "/dev/fd/%d", common->fd);
+    }
+    return buf;
+}
+
+int session_output(const struct common_values *common, struct output **out,
+                   struct img_error *err)
+{
+    enum output_mode mode =
+        common->output == OUTPUT_HUMAN ? OUTPUT_STREAM : OUTPUT_WHOLE;
+
+    return output_new(common->quiet ? OUTPUT_NOWHERE : mode, out, err);
+}
+
+int session_fail(const struct img_error *err, int code)
+{
+    message_error(err);
+    return code;
+}
+
+int session_finish(struct output *output, int code, int fail_code)
+{
+    struct img_error err;
+
+    if (output_finish(output, &err) < 0) {
+        return session_fail(&err, fail_code);
+    }
+    return code;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What several commands do with the common options. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <chain/chain.h>
+#include <chain/compare.h>
+
+#include "options.h"
+#include "output.h"
+
+/* The chain options that the common options ask for. */
+void session_chain_options(const struct common_values *common,
+                           struct chain_options *out);
+/* Engine and memory bound of a comparison. */
+void session_compare_options(const struct common_values *common,
+                             struct chain_compare_options *out);
+
+/*
+ * The FILE operand IDX. With --fd operand 0 may be missing: then the name by
+ * which the kernel knows the descriptor stands in for it, kept in BUF.
+ */
+const char *session_operand(const struct common_values *common, char **operands,
+                            int nr, char *buf, size_t size);
+
+/* The output that -q and --output ask for. */
+int session_output(const struct common_values *common, struct output **out,
+                   struct img_error *err);
+
+/* Print ERR; returns CODE. */
+int session_fail(const struct img_error *err, int code);
+/* Finish OUTPUT; CODE, or FAIL_CODE with a message when stdout failed. */
+int session_finish(struct output *output, int code, int fail_code);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Signals. Handlers only set flags. Commands without long work leave SIGINT
+ * and SIGTERM alone: they have nothing to clean up.
+ */
+#include "signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t cancelled;
+static volatile sig_atomic_t usr1;
+
+static void on_cancel(int signum)
+{
+    (void)signum;
+    cancelled = 1;
+}
+
+static void on_usr1(int signum)
+{
+    (void)signum;
+    usr1 = 1;
+}
+
+static void install(int signum, void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+
+    sigemptyset(&action.sa_mask);
+    /* Fails only for a signal number that does not exist. */
+    (void)sigaction(signum, &action, NULL);
+}
+
+void signals_init(void)
+{
+    install(SIGPIPE, SIG_IGN, 0);
+    install(SIGUSR1, on_usr1, SA_RESTART);
+}
+
+const volatile int *signals_catch(void)
+{
+    _Static_assert(sizeof(sig_atomic_t) == sizeof(int), "one flag type");
+
+    install(SIGINT, on_cancel, (int)(SA_RESTART | (unsigned)SA_RESETHAND));
+    install(SIGTERM, on_cancel, (int)(SA_RESTART | (unsigned)SA_RESETHAND));
+    return &cancelled;
+}
+
+bool signals_take_usr1(void)
+{
+    bool was = usr1 != 0;
+
+    usr1 = 0;
+    return was;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the options of each command leave behind; common ones come first. */
+#ifndef VALUES_H
+#define VALUES_H
+
+#include <chain/validate.h>
+
+#include "options.h"
+
+struct info_values {
+    struct common_values common;
+    bool backing_chain;
+};
+
+struct map_values {
+    struct common_values common;
+    uint64_t start;
+    uint64_t length; /* 0 and has_length false: to the end */
+    bool has_length;
+    const char *snapshot;
+};
+
+struct check_values {
+    struct common_values common;
+    const char *repair;
+    bool backing_chain;
+    bool direct;
+};
+
+struct compare_values {
+    struct common_values common;
+    const char *b_format;
+    const char *a_snapshot, *b_snapshot;
+    bool strict;
+    bool all;
+    bool direct;
+};
+
+struct tree_values {
+    struct common_values common;
+    bool recursive;
+};
+
+struct validate_values {
+    struct common_values common;
+    const char *source, *source_format;
+    const char *dest, *dest_format;
+    const char *backing_name;
+    enum chain_name_requirement require;
+    bool shallow, raw;
+    bool allow_larger, allow_data_file;
+    bool target_is_zero, synchronous_writes;
+    const char *as_user;
+    const char *qemu_version;
+    const char *stamp;
+    const char *junit, *sarif; /* --report */
+};
+
+#endif

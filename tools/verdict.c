@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A report of validate: the words for it, and JSON. */
+#include "verdict.h"
+
+#include "proof.h"
+
+const char *verdict_name(enum chain_judgement judgement)
+{
+    switch (judgement) {
+    case CHAIN_ACCEPTED:
+        return "accepted";
+    case CHAIN_REFUSED:
+        return "refused";
+    case CHAIN_NOT_JUDGED:
+        break;
+    }
+    return "unproven";
+}
+
+const char *verdict_operation(enum chain_operation operation)
+{
+    switch (operation) {
+    case CHAIN_OP_SNAPSHOT:
+        return "snapshot";
+    case CHAIN_OP_COPY:
+        return "copy";
+    case CHAIN_OP_SHALLOW_COPY:
+        break;
+    }
+    return "shallow-copy";
+}
+
+const char *verdict_result(enum chain_check_result result)
+{
+    switch (result) {
+    case CHAIN_CHECK_PASS:
+        return "pass";
+    case CHAIN_CHECK_FAIL:
+        return "fail";
+    case CHAIN_CHECK_WARN:
+        return "warn";
+    case CHAIN_CHECK_SKIP:
+        return "skip";
+    case CHAIN_CHECK_UNPROVEN:
+        break;
+    }
+    return "unproven";
+}
+
+size_t verdict_count(const struct chain_report *report,
+                     enum chain_check_result result)
+{
+    size_t nr = 0;
+
+    for (size_t i = 0; i < chain_report_len(report); i++) {
+        nr += chain_report_at(report, i)->result == result;
+    }
+    return nr;
+}
+
+static void set_text(struct img_json *json, const char *key, const char *text)
+{
+    if (text) {
+        img_json_set_string(json, key, text);
+    }
+}
+
+static struct img_json *check_json(const struct chain_check *check)
+{
+    struct img_json *json = img_json_object();
+
+    img_json_set_string(json, "id", check->id);
+    img_json_set_string(json, "result", verdict_result(check->result));
+    set_text(json, "image", check->image);
+    set_text(json, "message", check->message);
+    set_text(json, "found", check->found);
+    set_text(json, "expected", check->expected);
+    set_text(json, "remedy", check->remedy);
+    return json;
+}
+
+struct img_json *verdict_json(const struct verdict *verdict)
+{
+    const struct chain_report *report = verdict->report;
+    struct img_json *json = img_json_object(), *checks = img_json_array();
+
+    img_json_set_string(json, "verdict",
+                        verdict_name(chain_report_judgement(report)));
+    img_json_set_string(json, "operation",
+                        verdict_operation(verdict->operation));
+    img_json_set_string(json, "source", verdict->source);
+    img_json_set_string(json, "dest", verdict->dest);
+    for (size_t i = 0; i < chain_report_len(report); i++) {
+        img_json_push(checks, check_json(chain_report_at(report, i)));
+    }
+    img_json_set(json, "checks", checks);
+    img_json_set(json, "proof", proof_json(chain_report_proof(report)));
+    return json;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A report of validate for people: the verdict, then what is wrong, then what
+ * deserves a look, then one line for all that is well. A remedy stands alone
+ * on one line, however long, so that it can be copied.
+ */
+#include <img/memory.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proof.h"
+#include "sheet.h"
+#include "verdict.h"
+
+#define LABEL_WIDTH 10u
+#define IDS_MAX_LEN 1024
+
+static const struct {
+    enum chain_check_result result;
+    enum output_style style;
+    const char *word;
+} sections[] = {
+    {CHAIN_CHECK_FAIL, STYLE_BAD, "FAIL"},
+    {CHAIN_CHECK_UNPROVEN, STYLE_BAD, "UNPROVEN"},
+    {CHAIN_CHECK_WARN, STYLE_WARN, "warning"},
+    {CHAIN_CHECK_PASS, STYLE_GOOD, "pass"},
+    {CHAIN_CHECK_SKIP, STYLE_DIM, "skipped"},
+};
+
+static void put_field(struct output *out, unsigned width, const char *label,
+                      const char *text)
+{
+    if (text && text[0]) {
+        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), label);
+        sheet_wrap(out, width, LABEL_WIDTH, text);
+    }
+}
+
+static void put_check(struct output *out, unsigned width, size_t section,
+                      const struct chain_check *check)
+{
+    output_text(out, "\n");
+    output_style(out, sections[section].style);
+    output_text(out, sections[section].word);
+    output_style(out, STYLE_PLAIN);
+    output_text(out, " ");
+    output_style(out, STYLE_BOLD);
+    output_text(out, check->id);
+    output_style(out, STYLE_PLAIN);
+    output_text(out, "\n");
+    if (check->message) {
+        output_text(out, "  ");
+        sheet_wrap(out, width, 2, check->message);
+    }
+    if (check->image) {
+        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), "image");
+        output_escaped(out, check->image);
+        output_text(out, "\n");
+    }
+    put_field(out, width, "found", check->found);
+    put_field(out, width, "expected", check->expected);
+    if (check->remedy) {
+        output_printf(out, "  remedy\n    %s\n", check->remedy);
+    }
+}
+
+/* "15 passed: dest-exists, dest-access, ..." */
+static void put_summary(struct output *out, unsigned width,
+                        const struct chain_report *report,
+                        enum chain_check_result result, const char *word)
+{
+    char ids[IDS_MAX_LEN], head[32];
+    size_t nr = verdict_count(report, result), used = 0;
+
+    if (nr == 0) {
+        return;
+    }
+    ids[0] = '\0';
+    for (size_t i = 0; i < chain_report_len(report); i++) {
+        const struct chain_check *check = chain_report_at(report, i);
+
+        if (check->result == result && used < sizeof(ids) - 64) {
+            int len = snprintf(ids + used, sizeof(ids) - used, "%s%.60s",
+                               used > 0 ? ", " : "", check->id);
+
+            used += (size_t)len;
+        }
+    }
+    snprintf(head, sizeof(head), "%zu %s: ", nr, word);
+    output_printf(out, "\n%s", head);
+    sheet_wrap(out, width, (unsigned)strlen(head), ids);
+}
+
+static const char *purpose(enum chain_operation operation)
+{
+    switch (operation) {
+    case CHAIN_OP_SNAPSHOT:
+        return "the overlay of";
+    case CHAIN_OP_COPY:
+        return "the target of a full copy of";
+    case CHAIN_OP_SHALLOW_COPY:
+        break;
+    }
+    return "the target of a shallow copy of";
+}
+
+static void put_verdict(struct output *out, const struct verdict *verdict)
+{
+    enum chain_judgement judgement = chain_report_judgement(verdict->report);
+    const char *may = judgement == CHAIN_ACCEPTED  ? "may become"
+                      : judgement == CHAIN_REFUSED ? "may not become"
+                                                   : "is not known to be fit "
+                                                     "for";
+
+    output_style(out, judgement == CHAIN_ACCEPTED ? STYLE_GOOD : STYLE_BAD);
+    output_text(out, verdict_name(judgement));
+    output_style(out, STYLE_PLAIN);
+    output_text(out, ": ");
+    output_escaped(out, verdict->dest);
+    output_printf(out, "\n  %s %s\n  ", may, purpose(verdict->operation));
+    output_escaped(out, verdict->source);
+    output_text(out, "\n");
+}
+
+void verdict_sheet(struct output *out, const struct verdict *verdict,
+                   unsigned width, bool with_all)
+{
+    const struct chain_report *report = verdict->report;
+    const struct chain_proof *proof = chain_report_proof(report);
+
+    put_verdict(out, verdict);
+    for (size_t s = 0; s < sizeof(sections) / sizeof(sections[0]); s++) {
+        bool is_talk = sections[s].result == CHAIN_CHECK_PASS ||
+                       sections[s].result == CHAIN_CHECK_SKIP;
+
+        for (size_t i = 0; i < chain_report_len(report); i++) {
+            const struct chain_check *check = chain_report_at(report, i);
+
+            if (check->result == sections[s].result && (with_all || !is_talk)) {
+                put_check(out, width, s, check);
+            }
+        }
+    }
+    if (!with_all) {
+        put_summary(out, width, report, CHAIN_CHECK_PASS, "passed");
+        put_summary(out, width, report, CHAIN_CHECK_SKIP, "skipped");
+    }
+    if (proof->same_file_len + proof->both_zero_len +
+            proof->shared_extents_len + proof->read_len >
+        0) {
+        output_text(out, "\nContents were proved by\n");
+        proof_print(out, proof);
+    }
+}
