@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Which files are opened, as the kernel sees it: each layer once, nothing but
+# the chain's own files, and only the operand where nothing else is asked for.
+set -euo pipefail
+imgchain=${IMGCHAIN:-imgchain}
+for program in qemu-img strace; do
+    command -v "$program" >/dev/null || {
+        echo "skipped: no $program"
+        exit 77
+    }
+done
+# LeakSanitizer cannot work under strace.
+export ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/imgchain-opens.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+mkdir sub
+qemu-img create -q -f raw base.img 1M
+qemu-img create -q -f qcow2 -b ../base.img -F raw sub/mid.qcow2
+qemu-img create -q -f qcow2 -o "data_file=$dir/top.data" \
+    -b "$dir/sub/mid.qcow2" -F qcow2 top.qcow2
+cp top.qcow2 twin.qcow2
+qemu-img create -q -f qcow2 -b "$dir/top.qcow2" -F qcow2 new.qcow2
+cat >expected-empty </dev/null
+failed=0
+
+# What a program may open besides the images.
+harmless='^(/lib|/lib64|/usr/lib|/etc/ld\.so\.|/proc/|/sys/|/dev/null$)'
+harmless+='|^/usr/share/(locale|zoneinfo)|^/etc/(localtime|nsswitch|passwd)'
+
+# opened WANTED-EXIT ARGS...: names of images opened by a command, sorted,
+# with their counts, relative to $dir.
+opened()
+{
+    local wanted=$1 status=0
+    shift
+    strace -f -qq -s 4096 -e trace=open,openat,openat2 -e signal=none \
+        -o trace "$imgchain" "$@" >out 2>err || status=$?
+    if [ "$status" -ne "$wanted" ]; then
+        echo "imgchain $*: exit $status, expected $wanted: $(cat err)" >&2
+        return 1
+    fi
+    grep -E '= [0-9]+' trace | sed -nE 's/^[^"]*"([^"]*)".*/\1/p' |
+        grep -vE "$harmless" | sed "s@^$dir/@@; s@^\./@@; s@^sub/\.\./@@" |
+        sort | uniq -c | awk '{ print $1, $2 }'
+}
+
+# expect WANTED-EXIT ARGS... <<< LINES
+expect()
+{
+    local wanted found
+    wanted=$(cat)
+    found=$(opened "$@") || failed=1
+    if [ "$found" != "$wanted" ]; then
+        shift
+        printf 'imgchain %s opened:\n%s\nexpected:\n%s\n' "$*" "$found" \
+            "$wanted"
+        failed=1
+    fi
+}
+
+whole_chain='1 base.img
+1 sub/mid.qcow2
+1 top.data
+1 top.qcow2'
+expect 0 info top.qcow2 <<<'1 top.qcow2'
+expect 0 info --output json top.qcow2 <<<'1 top.qcow2'
+expect 0 check top.qcow2 <<<'1 top.data
+1 top.qcow2'
+expect 0 info --backing-chain top.qcow2 <<<"$whole_chain"
+expect 0 map --output json top.qcow2 <<<"$whole_chain"
+# Two chains: what both have is opened for each.
+expect 0 compare top.qcow2 twin.qcow2 <<<'2 base.img
+2 sub/mid.qcow2
+2 top.data
+1 top.qcow2
+1 twin.qcow2'
+expect 0 validate snapshot --source top.qcow2 --dest new.qcow2 \
+    --dest-format qcow2 <<<'2 base.img
+1 new.qcow2
+2 sub/mid.qcow2
+2 top.data
+2 top.qcow2'
+
+# A name in a header is not followed where only the header is asked for, and
+# a file that was not named is not touched.
+qemu-img rebase -u -b "$dir/secret" -F raw top.qcow2
+echo secret >secret
+expect 0 info top.qcow2 <<<'1 top.qcow2'
+expect 1 info --backing-chain --root "$dir/sub" sub/mid.qcow2 \
+    <<<'1 sub
+1 sub/mid.qcow2' || true
+exit $failed
