@@ -12,6 +12,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 static int compare(const void *a, const void *b)
@@ -85,6 +86,20 @@ static char *copy(const char *text, struct img_error *err)
     return img_strndup(text, strlen(text), err);
 }
 
+/* Raw bytes say nothing of themselves; then the name has to. */
+static bool is_named_as_raw(const char *path)
+{
+    static const char *const endings[] = {".raw", ".img", ".iso"};
+    const char *dot = strrchr(path, '.');
+
+    for (size_t i = 0; dot && i < sizeof(endings) / sizeof(endings[0]); i++) {
+        if (strcasecmp(dot, endings[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int note_header(struct forest_node *node, struct chain *chain,
                        struct img_error *err)
 {
@@ -102,7 +117,8 @@ static int note_header(struct forest_node *node, struct chain *chain,
     }
     /* A folder holds more than images. */
     node->is_hidden = node->is_probed && strcmp(image->format, "raw") == 0 &&
-                      !chain_layer_contents(layer);
+                      !chain_layer_contents(layer) &&
+                      !is_named_as_raw(node->path);
     if (image->backing_name) {
         node->backing_name = copy(image->backing_name, err);
         if (!node->backing_name) {

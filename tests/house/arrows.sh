@@ -15,7 +15,7 @@ declare -A room_of=(
     [qcow2/bitmap.h]=codec [qcow2/inflate.h]=codec
     [qcow2/image.h]=image [qcow2/check.h]=image
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
-    [chain/view.h]=graph
+    [chain/forest.h]=graph [chain/view.h]=graph
     [chain/compare.h]=ops [chain/validate.h]=ops)
 # Which rooms each folder may see.
 declare -A sees=(

@@ -31,6 +31,7 @@ static void put_remarks(struct output *out, const struct forest *forest,
         put_rails(out, rails, depth + 1);
         output_text(out, "     ");
         output_style(out, one->is_problem ? STYLE_BAD : STYLE_DIM);
+        output_text(out, one->is_problem ? "" : "note: ");
         output_text(out, tree_remark_text(forest, node, one, text));
         output_style(out, STYLE_PLAIN);
         output_text(out, "\n");

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "size.h"
+#include "../size.h"
 #include "tree.h"
 
 const struct tree_remark tree_remarks[] = {
@@ -70,16 +70,15 @@ const char *tree_remark_text(const struct forest *forest,
                  looks_like);
         break;
     case FOREST_NEWER:
-        snprintf(out, TREE_REMARK_LEN,
-                 "note: changed after an overlay of it was");
+        snprintf(out, TREE_REMARK_LEN, "changed after an overlay of it was");
         break;
     case FOREST_WRITABLE:
         snprintf(out, TREE_REMARK_LEN,
-                 "note: a base, but its mode lets it be written");
+                 "a base, but its mode lets it be written");
         break;
     case FOREST_ORPHAN:
         snprintf(out, TREE_REMARK_LEN,
-                 "note: stands alone: no base, no overlays here");
+                 "stands alone: no base, no overlays here");
         break;
     }
     return out;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../xml.h"
 #include "tree.h"
-#include "xml.h"
 
 #define ROW_HEIGHT 46u
 #define INDENT 26u

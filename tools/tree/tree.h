@@ -5,7 +5,7 @@
 
 #include <chain/forest.h>
 
-#include "output.h"
+#include "../output.h"
 
 /* Deeper nodes are not indented further: lines stay bounded. */
 #define TREE_MAX_INDENT 40u

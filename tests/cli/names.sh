@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Names of files are names, whatever characters they have; on a terminal they
+# are one line without control sequences.
+. "$(dirname "$0")/../lib.sh"
+requires qemu-img python3
+
+make_image plain.qcow2 1M
+
+# same_as_plain NAME OPERAND...: the file NAME is read as any other.
+same_as_plain()
+{
+    local name=$1
+    shift
+    cp plain.qcow2 ./"$name"
+    run info --output json "$@"
+    expect_exit 0
+    expect_no_stderr
+    expect_json 'doc["virtual-size"] == 1048576'
+    run map "$@"
+    expect_exit 0
+    run check "$@"
+    expect_exit 0
+    rm -- ./"$name"
+}
+
+same_as_plain -f -- -f
+same_as_plain -f ./-f
+same_as_plain --help -- --help
+same_as_plain nbd:x nbd:x
+same_as_plain nbd:x:1 ./nbd:x:1
+same_as_plain file:y file:y
+same_as_plain 'json:{' './json:{'
+same_as_plain 'json:x' 'json:x'
+same_as_plain $'new\nline' $'new\nline'
+same_as_plain $'bell\a\e[2J' $'bell\a\e[2J'
+same_as_plain $'latin\xe9' $'latin\xe9'
+same_as_plain 'a b"c\d%s' 'a b"c\d%s'
+
+# Operands that are more than paths.
+run info 'nbd://host/export'
+expect_exit 1
+expect_no_stdout
+grep -q '^imgchain: .*nbd' "$test_dir/stderr" || fail 'nbd:// not named'
+[ "$(wc -l <"$test_dir/stderr")" -eq 1 ] || fail 'more than one line'
+run info --output json \
+    'json:{"driver":"qcow2","file":{"driver":"file","filename":"plain.qcow2"}}'
+expect_exit 0
+expect_json 'doc["filename"] == "plain.qcow2" and doc["format"] == "qcow2"'
+
+# Messages and sheets are escaped.
+run info $'no\nsuch\e[31mfile'
+expect_exit 1
+expect_stderr <<'E2'
+imgchain: no\x0asuch\x1b[31mfile: cannot open: No such file or directory
+E2
+cp plain.qcow2 $'esc\e]0;x\a.qcow2'
+for command in info map tree; do
+    run "$command" $'esc\e]0;x\a.qcow2'
+    expect_exit 0
+    if LC_ALL=C grep -q $'[\x01-\x08\x0e-\x1f]' "$test_dir/stdout"; then
+        fail "$command prints control characters"
+    fi
+done
+run info $'esc\e]0;x\a.qcow2'
+expect_line 'image               esc\x1b]0;x\x07.qcow2'
+# JSON keeps the name.
+run info --output json $'esc\e]0;x\a.qcow2'
+expect_json 'doc["filename"] == "esc\x1b]0;x\x07.qcow2"'
+
+# A backing name from a hostile header.
+make_image base.qcow2 1M
+qemu-img create -q -u -f qcow2 -F qcow2 -b $'base\e[2J\n.qcow2' top.qcow2 1M
+run info top.qcow2
+expect_exit 0
+expect_line 'backing file        base\x1b[2J\x0a.qcow2'
+run map top.qcow2
+expect_exit 1
+if LC_ALL=C grep -q $'\e' "$test_dir/stderr"; then
+    fail 'escape sequence in a message'
+fi
+[ "$(wc -l <"$test_dir/stderr")" -eq 1 ] || fail 'more than one line'
+for form in dot svg; do
+    run tree --output "$form" top.qcow2
+    expect_exit 0
+    if LC_ALL=C grep -q $'\e' "$test_dir/stdout"; then
+        fail "escape sequence in $form"
+    fi
+done
+
+# An inherited descriptor, with and without a name.
+run_fd()
+{
+    last_command="imgchain $*"
+    last_exit=0
+    "$imgchain" "$@" >"$test_dir/stdout" 2>"$test_dir/stderr" 7<plain.qcow2 ||
+        last_exit=$?
+}
+run_fd info --output json --fd 7
+expect_exit 0
+expect_json 'doc["virtual-size"] == 1048576'
+expect_json 'doc["filename"].endswith("/plain.qcow2")'
+run_fd info --output json --fd 7 other-name
+expect_exit 0
+expect_json 'doc["filename"] == "other-name"'
+run_fd check --fd 7
+expect_exit 0
+run_fd compare --fd 7 plain.qcow2
+expect_exit 0
+expect_line 'Images are identical.'
+run info --fd 77
+expect_exit 1
+expect_no_stdout
+
+# Not images: each refused, none waited for.
+mkfifo fifo
+mkdir dir
+for name in fifo dir /dev/null; do
+    run info "$name"
+    expect_exit 1
+    expect_no_stdout
+    [ "$(wc -l <"$test_dir/stderr")" -eq 1 ] || fail 'more than one line'
+    grep -q "^imgchain: $name: " "$test_dir/stderr" || fail 'not named'
+done
