@@ -119,7 +119,8 @@ static int copied_check(struct qcow2_check *check,
     bool is_copied = (entry->value & QCOW2_ENTRY_COPIED) != 0;
     enum qcow2_stored_answer answer = QCOW2_STORED_ONE;
 
-    if (visit->active_times == 0 || check->is_naming) {
+    /* A table at offset 0 is the header, which QEMU does not look into. */
+    if (visit->active_times == 0 || visit->off == 0 || check->is_naming) {
         return 0;
     }
     if (!header->has_data_file &&
