@@ -382,12 +382,13 @@ END_TEST
 START_TEST(test_falls_back_without_io_uring)
 {
     struct img_engine *engine = NULL;
-    struct rlimit limit;
+    struct rlimit limit, before;
     int lowest = dup(0);
 
     ck_assert_int_ge(lowest, 0);
     close(lowest);
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    limit = before;
     limit.rlim_cur = (rlim_t)lowest;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
     unit_fails(img_engine_new(IMG_ENGINE_URING, 8, &engine, &err), &err,
@@ -396,6 +397,7 @@ START_TEST(test_falls_back_without_io_uring)
     unit_ok(img_engine_new(IMG_ENGINE_AUTO, 8, &engine, &err), &err);
     ck_assert_int_eq((int)img_engine_kind(engine), IMG_ENGINE_SYNC);
     img_engine_free(engine);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 END_TEST
 
