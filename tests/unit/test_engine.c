@@ -10,6 +10,7 @@
 #include <img/engine.h>
 #include <img/memory.h>
 
+#include "deny.h"
 #include "scratch.h"
 
 #define CONTENT_LEN ((3u << 20) + 1234)
@@ -401,6 +402,90 @@ START_TEST(test_falls_back_without_io_uring)
 }
 END_TEST
 
+START_TEST(test_falls_back_where_forbidden)
+{
+    static const int reasons[] = {EPERM, ENOSYS, ENOMEM};
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        struct img_engine *engine = NULL;
+        char text[128];
+        /* the newest filter's word counts if none is stricter */
+        deny_call(SYS_io_uring_setup, DENY_ANY, reasons[i]);
+        snprintf(text, sizeof(text), "cannot use io_uring: %s",
+                 strerror(reasons[i]));
+        unit_fails(img_engine_new(IMG_ENGINE_URING, 8, &engine, &err), &err,
+                   IMG_UNSUPPORTED, text);
+        unit_ok(img_engine_new(IMG_ENGINE_AUTO, 8, &engine, &err), &err);
+        ck_assert_int_eq((int)img_engine_kind(engine), IMG_ENGINE_SYNC);
+        img_engine_free(engine);
+    }
+}
+END_TEST
+
+/* A kernel before 5.10, or one that lets a ring be registered nowhere. */
+START_TEST(test_ring_without_restrictions)
+{
+    struct img_engine *engine = NULL;
+
+    deny_call(SYS_io_uring_register, IORING_REGISTER_RESTRICTIONS, EINVAL);
+    unit_ok(img_engine_new(IMG_ENGINE_URING, 8, &engine, &err), &err);
+    img_engine_free(engine);
+}
+END_TEST
+
+START_TEST(test_old_kernel_ring)
+{
+    struct img_engine *engine = NULL;
+    struct img_file *file;
+    struct img_request *done;
+    char buf[8];
+    struct img_request request = {.buf = buf, .len = 8};
+
+    deny_call(SYS_io_uring_register, IORING_REGISTER_ENABLE_RINGS, EINVAL);
+    unit_ok(img_engine_new(IMG_ENGINE_URING, 8, &engine, &err), &err);
+    scratch_open(&scratch);
+    file = open_as(scratch_write(&scratch, "a", "hello", 5, 0), false);
+    request.file = file;
+    unit_ok(img_engine_submit(engine, &request, &err), &err);
+    unit_ok(img_engine_wait(engine, &done, &err), &err);
+    ck_assert_int_eq(done->result, 0);
+    ck_assert_mem_eq(buf, "hello\0\0", 8);
+    img_engine_free(engine);
+    deny_call(SYS_io_uring_register, IORING_REGISTER_PROBE, EINVAL);
+    unit_fails(img_engine_new(IMG_ENGINE_URING, 8, &engine, &err), &err,
+               IMG_UNSUPPORTED, "cannot use io_uring: Operation not supported");
+    img_file_unref(file);
+    scratch_close(&scratch);
+}
+END_TEST
+
+/*
+ * Files that cannot be read without waiting answer EAGAIN when somebody has
+ * set O_NONBLOCK on the description; they are read all the same.
+ */
+START_TEST(test_nonblocking_descriptor)
+{
+    char want[4096], got[4096];
+    int fd = open("/proc/version", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    struct img_open_options options = {.lock = IMG_LOCK_NONE};
+    struct img_engine *engine = new_engine(IMG_ENGINE_URING, 8);
+    struct img_file *file = NULL;
+    struct img_request *done;
+
+    memset(want, 0, sizeof(want));
+    ck_assert_int_gt(pread(fd, want, sizeof(want), 0), 10);
+    unit_ok(img_file_open_fd(fd, "version", &options, &file, &err), &err);
+    struct img_request request = {.file = file, .buf = got, .len = sizeof(got)};
+    unit_ok(img_engine_submit(engine, &request, &err), &err);
+    unit_ok(img_engine_wait(engine, &done, &err), &err);
+    ck_assert_int_eq(done->result, 0);
+    ck_assert_mem_eq(got, want, sizeof(got));
+    img_file_unref(file);
+    img_engine_free(engine);
+    close(fd);
+}
+END_TEST
+
 START_TEST(test_auto_prefers_io_uring)
 {
     struct img_engine *engine = NULL;
@@ -456,4 +541,6 @@ END_TEST
 UNIT_SUITE("engine", test_random_reads, test_random_reads_without_descriptor,
            test_long_direct_reads, test_read_errors, test_file_that_shrank,
            test_limits, test_free_waits, test_falls_back_without_io_uring,
+           test_falls_back_where_forbidden, test_ring_without_restrictions,
+           test_old_kernel_ring, test_nonblocking_descriptor,
            test_auto_prefers_io_uring, test_ring_only_reads)

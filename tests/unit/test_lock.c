@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "deny.h"
 #include "scratch.h"
 
 static struct scratch scratch;
@@ -506,7 +507,32 @@ START_TEST(test_real_qemu_respects_reader)
 }
 END_TEST
 
-UNIT_SUITE("lock", test_reader_takes_what_qemu_takes, test_readers_share,
+START_TEST(test_file_system_without_locks)
+{
+    static const char text[] =
+        "the file system lets no image be locked (No locks available), so "
+        "that other users of the file stay unseen; use -U to read it all "
+        "the same";
+    const char *path = new_image();
+    struct img_lock_holder holder;
+    struct img_file *file = NULL;
+
+    deny_call(SYS_fcntl, F_OFD_SETLK, ENOLCK);
+    unit_fails(img_file_open(path, &reader, &file, &err), &err, IMG_SYSTEM,
+               text);
+    ck_assert_str_eq(err.path, path);
+    unit_ok(img_file_open(path, &forced, &file, &err), &err);
+    deny_call(SYS_fcntl, F_OFD_GETLK, EINVAL);
+    unit_fails(img_file_writer_test(file, &holder, &err), &err, IMG_SYSTEM,
+               "cannot ask who has it locked: Invalid argument");
+    ck_assert_str_eq(err.path, path);
+    img_file_unref(file);
+    scratch_close(&scratch);
+}
+END_TEST
+
+UNIT_SUITE("lock", test_file_system_without_locks,
+           test_reader_takes_what_qemu_takes, test_readers_share,
            test_writer_is_named, test_conflict_releases, test_mirror_target,
            test_exclusive_lock, test_classic_lock, test_guest_without_key,
            test_unrelated_locks, test_writer_test, test_writer_test_of_wrappers,

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "deny.h"
 #include "scratch.h"
 
 #define OUTSIDE "lies outside the allowed folders"
@@ -302,7 +303,33 @@ START_TEST(test_kinds_and_direct)
 }
 END_TEST
 
-UNIT_SUITE("roots", test_inside, test_outside, test_links, test_magic_links,
+/* No comparison of texts in its stead. */
+START_TEST(test_kernel_without_openat2)
+{
+    make_tree();
+    add_root("in");
+    deny_call(SYS_openat2, DENY_ANY, ENOSYS);
+    check_refused("in/a", IMG_UNSUPPORTED,
+                  "cannot be kept inside the allowed folders: the kernel has "
+                  "no openat2 (Linux 5.6)");
+    remove_tree();
+}
+END_TEST
+
+START_TEST(test_renames_in_the_way)
+{
+    make_tree();
+    add_root("in");
+    deny_call(SYS_openat2, DENY_ANY, EAGAIN);
+    check_refused("in/a", IMG_SYSTEM,
+                  "cannot open inside the allowed folders: Resource "
+                  "temporarily unavailable");
+    remove_tree();
+}
+END_TEST
+
+UNIT_SUITE("roots", test_kernel_without_openat2, test_renames_in_the_way,
+           test_inside, test_outside, test_links, test_magic_links,
            test_relative_paths, test_relative_root, test_root_by_link,
            test_several_roots, test_root_of_all, test_no_roots, test_bad_roots,
            test_kinds_and_direct)
