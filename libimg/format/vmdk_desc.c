@@ -245,12 +245,6 @@ int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
 {
     struct span rest = {text, strnlen(text, len)};
 
-    if (rest.len >= VMDK_DESC_MAX) {
-        return img_fail(err, IMG_LIMIT,
-                        "VMDK descriptor too long: found %zu bytes, expected "
-                        "less than %u",
-                        rest.len, VMDK_DESC_MAX);
-    }
     while (rest.len > 0) {
         struct span line = next_line(&rest);
         if (line.len == 0 || line.at[0] == '#') {

@@ -9,8 +9,8 @@
 
 #include <img/error.h>
 
-/* QEMU reads as much of a descriptor file, less a byte. */
-#define VMDK_DESC_MAX (1u << 20)
+/* QEMU reads as much of a descriptor file; 64 TiB of 2 GiB extents fit. */
+#define VMDK_DESC_MAX ((1u << 20) - 1)
 
 /* A line "RW 20480 FLAT "name" 0". */
 struct vmdk_desc_extent {
@@ -30,9 +30,9 @@ struct vmdk_desc {
 };
 
 /*
- * Read the LEN bytes of TEXT, up to the first NUL. OUT is zeroed by the
- * caller and released by vmdk_desc_fini, also after a failure. No file that
- * the text names is opened.
+ * Read the LEN bytes of TEXT (at most VMDK_DESC_MAX), up to the first NUL. OUT
+ * is zeroed by the caller and released by vmdk_desc_fini, also after a failure.
+ * No file that the text names is opened.
  */
 int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
                      struct img_error *err);

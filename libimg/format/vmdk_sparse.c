@@ -21,7 +21,7 @@
 #define COWD_TABLE_ENTRIES 4096u
 /* The descriptor is in sector 1, where VMware and QEMU put it. */
 #define DESC_SECTOR 1u
-#define DESC_SECTORS_MAX 2048u /* 1 MiB */
+#define DESC_SECTORS_MAX 2047u /* less than 1 MiB */
 /* In the header's place of the grain directory: see the footer. */
 #define DIRECTORY_AT_END UINT64_MAX
 #define MARKER_FOOTER 3u
