@@ -230,7 +230,7 @@ static int begin(struct comparison *c, struct chain_view *a,
                  struct chain_view *b, struct chain_compare_result *out,
                  struct img_error *err)
 {
-    chain_lockstep_init(&c->walk, a, b);
+    chain_lockstep_init(&c->walk, a, b, c->options->limit_len);
     out->len = c->walk.total;
     chain_collect_init(&c->collector, c->options, out, c->walk.total);
     c->settler.no_identity = c->options->no_identity;

@@ -12,12 +12,15 @@
 #include "settle.h"
 
 void chain_lockstep_init(struct chain_lockstep *walk, struct chain_view *a,
-                         struct chain_view *b)
+                         struct chain_view *b, uint64_t limit_len)
 {
     memset(walk, 0, sizeof(*walk));
     walk->views[0] = a;
     walk->views[1] = b;
     walk->total = img_max(chain_view_len(a), chain_view_len(b));
+    if (limit_len > 0) {
+        walk->total = img_min(walk->total, limit_len);
+    }
 }
 
 static int load_side(struct chain_lockstep *walk, unsigned side,

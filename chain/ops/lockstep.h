@@ -17,8 +17,9 @@ struct chain_lockstep {
     uint64_t total; /* the longer view's end */
 };
 
+/* LIMIT_LEN 0: to the longer view's end. */
 void chain_lockstep_init(struct chain_lockstep *walk, struct chain_view *a,
-                         struct chain_view *b);
+                         struct chain_view *b, uint64_t limit_len);
 /* Load what both sides show at off: at[] is cut to the same length. */
 int chain_lockstep_load(struct chain_lockstep *walk, struct chain_stretch *both,
                         struct img_error *err);

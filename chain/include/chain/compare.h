@@ -31,6 +31,7 @@ struct chain_compare_options {
     bool no_shared;        /* do not ask for physical extents */
     int engine;            /* enum img_engine_kind */
     unsigned threads;      /* 0: one per core, at most 8 */
+    uint64_t limit_len;    /* compare only so many bytes; 0: all */
     uint64_t budget_len;   /* bytes in flight over all; 0: 32 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
     /* Called from the calling thread, now and then. May be NULL. */
@@ -53,7 +54,8 @@ struct chain_compare_result {
     bool has_difference;
     uint64_t first_difference; /* guest offset */
     bool is_size_different;    /* strict_size and the sizes differ */
-    uint64_t len;              /* the longer of the two sizes */
+    uint64_t len;              /* the longer of the two sizes, at
+                                  most limit_len */
     struct chain_proof proof;
     /* CHAIN_UNPROVEN, or 0 returned with a doubt: why, with the path. */
     struct img_error why;

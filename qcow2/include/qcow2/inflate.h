@@ -24,4 +24,7 @@ int qcow2_inflate(struct img_inflater *inflater,
                   size_t in_len, void *out, size_t out_len,
                   struct img_error *err);
 
+/* CRC-32 (as gzip and PNG use it) of LEN bytes. */
+uint32_t qcow2_crc32(const void *bytes, size_t len);
+
 #endif

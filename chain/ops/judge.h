@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the rules of validate share: the request, the files it names, and
+ * what earlier rules found. For chain/ops/rules_*.c and validate.c.
+ */
+#ifndef CHAIN_OPS_JUDGE_H
+#define CHAIN_OPS_JUDGE_H
+
+#include <chain/chain.h>
+#include <chain/formats.h>
+#include <chain/name.h>
+#include <chain/validate.h>
+#include <chain/view.h>
+#include <img/file.h>
+#include <qcow2/image.h>
+#include <sys/stat.h>
+
+#include "report.h"
+
+/* In the order of docs/validate.md. */
+enum chain_rule_id {
+    RULE_REQUEST_EXPLICIT,
+    RULE_DEST_EXISTS,
+    RULE_DEST_ACCESS,
+    RULE_DEST_UNUSED,
+    RULE_DEST_DISTINCT,
+    RULE_FORMAT_MATCH,
+    RULE_METADATA_INTACT,
+    RULE_FEATURES_USABLE,
+    RULE_BACKING_RECORDED,
+    RULE_BACKING_NONE,
+    RULE_BACKING_PORTABLE,
+    RULE_BACKING_RESOLVES,
+    RULE_BACKING_FORMAT,
+    RULE_BACKING_STYLE,
+    RULE_PATH_POLICY,
+    RULE_CHAIN_INTACT,
+    RULE_SIZE_MATCH,
+    RULE_SPACE_ENOUGH,
+    RULE_CONTENT_EQUAL,
+    RULE_CONTENT_EMPTY,
+    RULE_CONTENT_STALE,
+    RULE_NO_INTERNAL_STATE,
+    RULE_ENCRYPTION,
+    RULE_WRITE_MODE,
+    RULE_SHALLOW_MEANING,
+    RULE_STABLE_SOURCE,
+    RULES_NR,
+};
+
+enum { FOR_S = 1, FOR_C = 2, FOR_H = 4, FOR_ALL = 7 };
+
+/* Contents of the destination against what the operation wants of them. */
+enum content_state {
+    CONTENT_NOT_JUDGED,
+    CONTENT_EQUAL,
+    CONTENT_DIFFERENT,
+    CONTENT_UNPROVEN,
+};
+
+struct chain_judge {
+    const struct chain_validate_request *request;
+    struct chain_report *report;
+    unsigned requested; /* FOR_S, FOR_C or FOR_H */
+    unsigned effective; /* FOR_C for a shallow copy that libvirt makes full */
+
+    struct chain *source;
+    struct img_file *source_file; /* of its active layer; borrowed */
+    struct img_image *source_image;
+
+    const char *dest_path; /* as the request spells it */
+    bool has_dest_stat;
+    struct stat dest_stat;
+    struct img_file *dest_file; /* NULL: could not be opened */
+    struct img_error dest_file_error;
+    struct chain_probe probe; /* of dest_file */
+    bool has_probe;
+    const char *dest_format; /* requested or probed; NULL: neither */
+    bool is_dest_held;       /* another process uses it */
+    struct chain *dest;      /* NULL: could not be opened */
+    struct img_error dest_error;
+    struct img_image *dest_image; /* of its top; NULL as dest */
+
+    /* The backing file that the destination's header names. */
+    bool has_backing_ref;
+    struct chain_ref backing_ref;
+    struct img_error backing_ref_error;
+    char *backing_path;            /* joined; NULL: not a local file */
+    struct img_file *backing_file; /* own reference; NULL: not opened */
+    struct img_error backing_file_error;
+
+    enum content_state content;
+    uint64_t first_difference;
+    struct img_error content_why;
+
+    enum chain_check_result results[RULES_NR];
+    bool is_judged[RULES_NR];
+    struct chain_check *check; /* of the rule that runs */
+    struct img_error *err;     /* a failure of judging itself */
+    bool is_failed;            /* err is filled in: stop */
+};
+
+/* Open what there is to open. -1: nothing can be judged. */
+int judge_open(struct chain_judge *judge, struct img_error *err);
+void judge_close(struct chain_judge *judge);
+
+/* The layer that the destination's backing file should be: 0 for S, 1 for H;
+   NULL where the source has no such layer. */
+const struct chain_layer *judge_expected_backing(const struct chain_judge *j);
+
+bool judge_is_failed(const struct chain_judge *judge, enum chain_rule_id rule);
+
+/* The check of the rule that runs. */
+void judge_say(struct chain_judge *judge, enum chain_check_result result,
+               const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void judge_say_error(struct chain_judge *judge, enum chain_check_result result,
+                     const struct img_error *err);
+void judge_found(struct chain_judge *judge, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void judge_expected(struct chain_judge *judge, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Takes over REMEDY. */
+void judge_remedy(struct chain_judge *judge, char *remedy);
+/* Judging itself failed (memory, cancelled): err is filled in. */
+void judge_give_up(struct chain_judge *judge);
+
+/* Judge the contents once; later calls return the same. */
+enum content_state judge_content(struct chain_judge *judge);
+/* Does the destination's own layer hold nothing? Only for qcow2. */
+int judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
+                struct img_error *err);
+
+/* One rule each: docs/validate.md has their meaning. */
+void rule_request_explicit(struct chain_judge *judge);
+void rule_dest_exists(struct chain_judge *judge);
+void rule_dest_access(struct chain_judge *judge);
+void rule_dest_unused(struct chain_judge *judge);
+void rule_dest_distinct(struct chain_judge *judge);
+void rule_format_match(struct chain_judge *judge);
+void rule_metadata_intact(struct chain_judge *judge);
+void rule_features_usable(struct chain_judge *judge);
+void rule_backing_recorded(struct chain_judge *judge);
+void rule_backing_none(struct chain_judge *judge);
+void rule_backing_portable(struct chain_judge *judge);
+void rule_backing_resolves(struct chain_judge *judge);
+void rule_backing_format(struct chain_judge *judge);
+void rule_backing_style(struct chain_judge *judge);
+void rule_path_policy(struct chain_judge *judge);
+void rule_chain_intact(struct chain_judge *judge);
+void rule_size_match(struct chain_judge *judge);
+void rule_space_enough(struct chain_judge *judge);
+void rule_content_equal(struct chain_judge *judge);
+void rule_content_empty(struct chain_judge *judge);
+void rule_content_stale(struct chain_judge *judge);
+void rule_no_internal_state(struct chain_judge *judge);
+void rule_encryption(struct chain_judge *judge);
+void rule_write_mode(struct chain_judge *judge);
+void rule_shallow_meaning(struct chain_judge *judge);
+void rule_stable_source(struct chain_judge *judge);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Remedies: see remedy.h. Only programs that stand on every qcow2 host:
+ * qemu-img, coreutils, and this project's own command.
+ */
+#include "remedy.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <img/memory.h>
+
+#include "backing_text.h"
+
+char *remedy_both(char *first, char *second)
+{
+    struct img_error ignored;
+
+    if (!first || !second) {
+        return first ? first : second;
+    }
+    char *both = img_text(&ignored, "%s && %s", first, second);
+    free(first);
+    free(second);
+    return both;
+}
+
+char *remedy_command(const char *program, const char *path)
+{
+    struct img_error ignored;
+    IMG_AUTO(img_free_ptr) char *word = chain_shell_quote_path(path, &ignored);
+
+    return word ? img_text(&ignored, "%s %s", program, word) : NULL;
+}
+
+static bool is_block(const struct chain_judge *judge)
+{
+    return judge->has_dest_stat && S_ISBLK(judge->dest_stat.st_mode);
+}
+
+/* The format to make a destination in. */
+static const char *wanted_format(const struct chain_judge *judge)
+{
+    const char *asked = judge->request->dest_format;
+
+    if (judge->effective == FOR_S || !asked) {
+        return "qcow2";
+    }
+    return strcmp(asked, "raw") == 0 ? "raw" : "qcow2";
+}
+
+static char *create_overlay(const struct chain_judge *judge,
+                            struct img_error *err)
+{
+    const struct chain_layer *layer = judge_expected_backing(judge);
+    IMG_AUTO(img_free_ptr) char *name = backing_text_expected(judge, err);
+    IMG_AUTO(img_free_ptr) char *quoted = NULL;
+    IMG_AUTO(img_free_ptr) char *path = NULL;
+
+    if (!layer || !name || !(quoted = chain_shell_quote(name, err)) ||
+        !(path = chain_shell_quote_path(judge->dest_path, err))) {
+        return NULL;
+    }
+    /* -u: an image that is in use cannot be opened to look at it. */
+    return img_text(err,
+                    "qemu-img create -q -f qcow2 %s-b %s -F %s %s %" PRIu64,
+                    judge->request->force_share ? "-u " : "", quoted,
+                    chain_layer_image(layer)->format, path,
+                    judge->source_image->virtual_len);
+}
+
+static char *create_blank(const struct chain_judge *judge, const char *format,
+                          struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr)
+    char *path = chain_shell_quote_path(judge->dest_path, err);
+
+    return path ? img_text(err, "qemu-img create -q -f %s %s %" PRIu64, format,
+                           path, judge->source_image->virtual_len)
+                : NULL;
+}
+
+/* A raw target of a shallow copy begins as a copy of the backing file. */
+static char *copy_of_backing(const struct chain_judge *judge,
+                             struct img_error *err)
+{
+    const struct chain_layer *layer = judge_expected_backing(judge);
+    IMG_AUTO(img_free_ptr) char *from = NULL;
+    IMG_AUTO(img_free_ptr)
+    char *to = chain_shell_quote_path(judge->dest_path, err);
+
+    if (!to || !layer ||
+        !(from = chain_shell_quote_path(chain_layer_path(layer), err))) {
+        return NULL;
+    }
+    const struct img_image *image = chain_layer_image(layer);
+    uint64_t want = judge->source_image->virtual_len;
+    char *convert = img_text(err, "qemu-img convert %s-f %s -O raw %s %s",
+                             judge->request->force_share ? "-U " : "",
+                             image->format, from, to);
+    if (!convert || image->virtual_len == want) {
+        return convert;
+    }
+    return remedy_both(convert,
+                       img_text(err, "qemu-img resize -q%s -f raw %s %" PRIu64,
+                                image->virtual_len > want ? " --shrink" : "",
+                                to, want));
+}
+
+static char *create(const struct chain_judge *judge)
+{
+    struct img_error ignored;
+    const char *format = wanted_format(judge);
+
+    if (judge->effective == FOR_C) {
+        return create_blank(judge, format, &ignored);
+    }
+    return strcmp(format, "raw") == 0 ? copy_of_backing(judge, &ignored)
+                                      : create_overlay(judge, &ignored);
+}
+
+char *remedy_create(const struct chain_judge *judge, bool remove_first)
+{
+    char *made = create(judge);
+
+    if (!made || !remove_first) {
+        return made;
+    }
+    return remedy_both(remedy_command("rm", judge->dest_path), made);
+}
+
+char *remedy_recreate(const struct chain_judge *judge)
+{
+    struct img_error ignored;
+    char *made = create(judge);
+
+    if (!made || is_block(judge)) {
+        return made;
+    }
+    IMG_AUTO(img_free_ptr)
+    char *path = chain_shell_quote_path(judge->dest_path, &ignored);
+    IMG_AUTO(img_free_ptr)
+    char *aside = img_text(&ignored, "%s.old", judge->dest_path);
+    IMG_AUTO(img_free_ptr)
+    char *to = aside ? chain_shell_quote_path(aside, &ignored) : NULL;
+    if (!path || !to) {
+        free(made);
+        return NULL;
+    }
+    return remedy_both(
+        img_text(&ignored, "mv -T --backup=numbered %s %s", path, to), made);
+}
+
+char *remedy_rebase(const struct chain_judge *judge, const char *name,
+                    const char *format)
+{
+    struct img_error ignored;
+    const struct chain_layer *layer = judge_expected_backing(judge);
+    IMG_AUTO(img_free_ptr) char *expected = NULL;
+    IMG_AUTO(img_free_ptr) char *quoted = NULL;
+    IMG_AUTO(img_free_ptr) char *path = NULL;
+
+    if (!name) {
+        expected = backing_text_expected(judge, &ignored);
+        name = expected;
+    }
+    if (!format && layer) {
+        format = chain_layer_image(layer)->format;
+    }
+    if (!name || !format || !(quoted = chain_shell_quote(name, &ignored)) ||
+        !(path = chain_shell_quote_path(judge->dest_path, &ignored))) {
+        return NULL;
+    }
+    return img_text(&ignored, "qemu-img rebase -u -f %s -b %s -F %s %s",
+                    judge->dest_image ? judge->dest_image->format : "qcow2",
+                    quoted, format, path);
+}
+
+static const char *const operations[] = {
+    [CHAIN_OP_SNAPSHOT] = "snapshot",
+    [CHAIN_OP_COPY] = "copy",
+    [CHAIN_OP_SHALLOW_COPY] = "copy --shallow",
+};
+
+static char *flags(const struct chain_judge *judge,
+                   const struct remedy_request *change, struct img_error *err)
+{
+    const struct chain_validate_request *r = judge->request;
+
+    return img_text(
+        err, "%s%s%s%s%s%s%s%s", r->force_share ? " -U" : "",
+        r->allow_probe ? " --allow-probe" : "",
+        r->allow_larger ? " --allow-larger" : "",
+        r->allow_data_file ? " --allow-data-file" : "",
+        r->target_is_zero ? " --target-is-zero" : "",
+        r->synchronous_writes && !change->drop_synchronous
+            ? " --synchronous-writes"
+            : "",
+        r->require == CHAIN_REQUIRE_RELATIVE ? " --require relative" : "",
+        r->require == CHAIN_REQUIRE_ABSOLUTE ? " --require absolute" : "");
+}
+
+/* " --NAME VALUE", or "" where there is no value. */
+static char *option(const char *name, const char *value, struct img_error *err)
+{
+    if (!value) {
+        return img_text(err, "%s", "");
+    }
+    IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(value, err);
+    return quoted ? img_text(err, " --%s %s", name, quoted) : NULL;
+}
+
+char *remedy_ask_again(const struct chain_judge *judge,
+                       const struct remedy_request *change)
+{
+    const struct chain_validate_request *r = judge->request;
+    const struct {
+        const char *name, *value;
+    } options[] = {
+        {"source", r->source},
+        {"source-format", r->source_format},
+        {"dest", change->dest ? change->dest : judge->dest_path},
+        {"dest-format",
+         change->dest_format ? change->dest_format : r->dest_format},
+        {"backing-name", r->backing_name},
+        {"as", r->as_user},
+        {"qemu-version", r->qemu_version},
+    };
+    struct img_error ignored;
+    IMG_AUTO(img_free_ptr) char *more = flags(judge, change, &ignored);
+    char *text = more ? img_text(&ignored, "imgchain validate %s%s",
+                                 operations[r->operation], more)
+                      : NULL;
+
+    /* The folders of --root are not known any more: their names are gone. */
+    if (r->roots || r->dest_fd >= 0) {
+        free(text);
+        return NULL;
+    }
+    for (size_t i = 0; text && i < sizeof(options) / sizeof(options[0]); i++) {
+        IMG_AUTO(img_free_ptr)
+        char *word = option(options[i].name, options[i].value, &ignored);
+        char *longer = word ? img_text(&ignored, "%s%s", text, word) : NULL;
+        free(text);
+        text = longer;
+    }
+    return text;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A report and its checks, while they are being written.
+ *
+ * Memory that runs out while a check is put together is remembered in the
+ * report (is_out_of_memory), so that rules read as prose.
+ */
+#ifndef CHAIN_OPS_REPORT_H
+#define CHAIN_OPS_REPORT_H
+
+#include <chain/validate.h>
+#include <img/file.h>
+
+#define CHAIN_CHECKS_MAX 32u
+
+/* One file as it was when it was judged. */
+struct chain_stamped {
+    char *path;
+    struct img_stamp stamp;
+    uint32_t header_crc;
+};
+
+struct chain_report {
+    struct chain_check checks[CHAIN_CHECKS_MAX];
+    size_t nr;
+    struct chain_proof proof;
+    struct chain_stamped *stamped;
+    size_t stamped_nr;
+    bool is_out_of_memory;
+};
+
+/* A new check; its result is CHAIN_CHECK_PASS until something else is said. */
+struct chain_check *chain_report_add(struct chain_report *report,
+                                     const char *id);
+
+/* Result and message. Bytes of images must have been escaped. */
+void chain_check_say(struct chain_report *report, struct chain_check *check,
+                     enum chain_check_result result, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* The result and message of an error, and its path as the check's image. */
+void chain_check_say_error(struct chain_report *report,
+                           struct chain_check *check,
+                           enum chain_check_result result,
+                           const struct img_error *err);
+void chain_check_found(struct chain_report *report, struct chain_check *check,
+                       const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void chain_check_expected(struct chain_report *report,
+                          struct chain_check *check, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void chain_check_image(struct chain_report *report, struct chain_check *check,
+                       const char *path);
+/* Takes over REMEDY; NULL: no command can put it right. */
+void chain_check_remedy(struct chain_check *check, char *remedy);
+
+/* Escaped for one line; the buffer is the caller's. */
+#define CHAIN_SHOWN_LEN 512u
+const char *chain_shown(const char *text, char buf[CHAIN_SHOWN_LEN]);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Rules about the chains as a whole: path-policy, chain-intact, size-match,
+ * stable-source.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <img/memory.h>
+
+#include "backing_text.h"
+#include "judge.h"
+#include "remedy.h"
+#include "stamp.h"
+
+/*
+ * A file under the destination that is none of the source's and private to
+ * another user: libvirt would hand it to QEMU's user all the same.
+ */
+static const struct chain_layer *private_layer(const struct chain_judge *judge,
+                                               uint32_t *owner)
+{
+    struct img_error ignored;
+    struct img_stamp stamp;
+
+    for (size_t i = 1; judge->dest && i < chain_depth(judge->dest); i++) {
+        const struct chain_layer *layer = chain_layer_at(judge->dest, i);
+        const struct img_file *file = chain_layer_file(layer);
+        if (chain_find_file(judge->source, file) < 0 &&
+            img_file_stamp(file, &stamp, &ignored) == 0 &&
+            stamp.uid != judge->dest_stat.st_uid && !(stamp.mode & 4)) {
+            *owner = stamp.uid;
+            return layer;
+        }
+    }
+    return NULL;
+}
+
+static const struct img_error *denial(const struct chain_judge *judge)
+{
+    const struct img_error *broken =
+        judge->dest ? chain_broken(judge->dest) : &judge->dest_error;
+
+    if (!judge->dest_file) {
+        broken = &judge->dest_file_error;
+    }
+    if (broken && broken->code == IMG_DENIED) {
+        return broken;
+    }
+    return judge->backing_file_error.code == IMG_DENIED
+               ? &judge->backing_file_error
+               : NULL;
+}
+
+void rule_path_policy(struct chain_judge *judge)
+{
+    const struct img_error *denied = denial(judge);
+    char shown[CHAIN_SHOWN_LEN];
+    uint32_t owner;
+
+    if (judge->request->roots && denied) {
+        judge_say_error(judge, CHAIN_CHECK_FAIL, denied);
+        judge_expected(judge, "a file inside the folders of --root");
+        judge_remedy(judge, judge->dest_image ? remedy_rebase(judge, NULL, NULL)
+                                              : NULL);
+        return;
+    }
+    const struct chain_layer *layer = private_layer(judge, &owner);
+    if (layer) {
+        judge_say(judge, CHAIN_CHECK_WARN,
+                  "\"%s\" is private to user %" PRIu32
+                  ", and libvirt would give QEMU access to it",
+                  chain_shown(chain_layer_path(layer), shown), owner);
+    } else if (judge->request->roots) {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  "all files of its chain are inside the allowed folders");
+    } else {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  "no folders were given to stay in (--root)");
+    }
+}
+
+/* The command that the error of an unrecorded format gives. */
+static char *command_of(const struct img_error *error)
+{
+    static const char mark[] = "record it with: ";
+    const char *at = strstr(error->text, mark);
+    struct img_error ignored;
+
+    if (error->code != IMG_UNDECLARED || !at ||
+        strlen(error->text) + 1 >= sizeof(error->text)) {
+        return NULL;
+    }
+    at += strlen(mark);
+    return img_strndup(at, strlen(at), &ignored);
+}
+
+/* Take layer 1's contents into the active layer: one layer less. */
+static char *shorten(const struct chain_judge *judge)
+{
+    struct img_error ignored;
+
+    if (chain_depth(judge->source) < 3) {
+        return NULL;
+    }
+    const struct chain_layer *below = chain_layer_at(judge->source, 2);
+    IMG_AUTO(img_free_ptr)
+    char *name = backing_text(judge->request->source, chain_layer_path(below),
+                              false, &ignored);
+    IMG_AUTO(img_free_ptr)
+    char *quoted = name ? chain_shell_quote(name, &ignored) : NULL;
+    IMG_AUTO(img_free_ptr)
+    char *program =
+        quoted ? img_text(&ignored, "qemu-img rebase -f %s -b %s -F %s",
+                          judge->source_image->format, quoted,
+                          chain_layer_image(below)->format)
+               : NULL;
+    return program ? remedy_command(program, judge->request->source) : NULL;
+}
+
+static bool judge_whole(struct chain_judge *judge, const struct chain *chain)
+{
+    const struct img_error *broken = chain ? chain_broken(chain) : NULL;
+
+    if (!broken) {
+        return true;
+    }
+    bool is_doubt = broken->code == IMG_LOCKED || broken->code == IMG_IO ||
+                    broken->code == IMG_MEMORY || broken->code == IMG_SYSTEM;
+    judge_say_error(judge, is_doubt ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_FAIL,
+                    broken);
+    if (broken->code == IMG_LIMIT) {
+        judge_expected(judge, "at most %u layers", CHAIN_MAX_DEPTH);
+        judge_remedy(judge, shorten(judge));
+    } else {
+        judge_remedy(judge, command_of(broken));
+    }
+    return false;
+}
+
+static bool judge_recorded(struct chain_judge *judge, const struct chain *chain)
+{
+    char shown[CHAIN_SHOWN_LEN];
+
+    for (size_t i = 1; chain && i < chain_depth(chain); i++) {
+        const struct chain_layer *layer = chain_layer_at(chain, i);
+        if (!chain_layer_is_probed(layer)) {
+            continue;
+        }
+        const struct chain_layer *upper = chain_layer_at(chain, i - 1);
+        const struct img_image *image = chain_layer_image(upper);
+        struct img_error ignored;
+        IMG_AUTO(img_free_ptr)
+        char *name = chain_shell_quote(image->backing_name, &ignored);
+        IMG_AUTO(img_free_ptr)
+        char *program =
+            name ? img_text(&ignored, "qemu-img rebase -u -b %s -F %s", name,
+                            chain_layer_image(layer)->format)
+                 : NULL;
+        judge_say(judge, CHAIN_CHECK_FAIL,
+                  "the format of \"%s\" is not recorded",
+                  chain_shown(chain_layer_path(layer), shown));
+        chain_check_image(judge->report, judge->check, chain_layer_path(upper));
+        if (program) {
+            judge_remedy(judge,
+                         remedy_command(program, chain_layer_path(upper)));
+        }
+        return false;
+    }
+    return true;
+}
+
+void rule_chain_intact(struct chain_judge *judge)
+{
+    size_t depth =
+        chain_depth(judge->source) + (judge->effective == FOR_S ? 1 : 0);
+
+    if (judge->dest && chain_depth(judge->dest) > depth) {
+        depth = chain_depth(judge->dest);
+    }
+    if (!judge_whole(judge, judge->source) ||
+        !judge_whole(judge, judge->dest) ||
+        !judge_recorded(judge, judge->source) ||
+        !judge_recorded(judge, judge->dest)) {
+        return;
+    }
+    if (depth > CHAIN_MAX_DEPTH) {
+        judge_say(judge, CHAIN_CHECK_FAIL,
+                  "libvirt takes no chain of so many layers");
+        judge_found(judge, "%zu layers", depth);
+        judge_expected(judge, "at most %u", CHAIN_MAX_DEPTH);
+        judge_remedy(judge, shorten(judge));
+        return;
+    }
+    judge_say(judge, CHAIN_CHECK_PASS,
+              "both chains are whole, %zu layers at most", depth);
+}
+
+static char *resize(const struct chain_judge *judge, uint64_t found,
+                    uint64_t wanted)
+{
+    struct img_error ignored;
+    IMG_AUTO(img_free_ptr)
+    char *path = chain_shell_quote_path(judge->dest_path, &ignored);
+
+    if (!path || (S_ISBLK(judge->dest_stat.st_mode) &&
+                  strcmp(judge->dest_image->format, "raw") == 0)) {
+        return NULL;
+    }
+    return img_text(&ignored, "qemu-img resize -q %s-f %s %s %" PRIu64,
+                    found > wanted ? "--shrink " : "",
+                    judge->dest_image->format, path, wanted);
+}
+
+void rule_size_match(struct chain_judge *judge)
+{
+    uint64_t found = judge->dest_image->virtual_len;
+    uint64_t wanted = judge->source_image->virtual_len;
+
+    judge_found(judge, "%" PRIu64 " bytes", found);
+    judge_expected(judge, "%" PRIu64 " bytes", wanted);
+    if (found == wanted) {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  "its virtual size is the source's, to the byte");
+    } else if (found > wanted && judge->effective == FOR_S &&
+               judge->request->allow_larger) {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  "it is larger than the source, as is wanted");
+    } else {
+        judge_say(judge, CHAIN_CHECK_FAIL,
+                  "its virtual size is %s than the source's",
+                  found > wanted ? "larger" : "smaller");
+        judge_remedy(judge, resize(judge, found, wanted));
+    }
+}
+
+void rule_stable_source(struct chain_judge *judge)
+{
+    struct img_error error;
+
+    if (chain_check_unchanged(judge->source, &error) != 0 ||
+        (judge->dest && chain_check_unchanged(judge->dest, &error) != 0) ||
+        chain_stamp_recheck(judge->report, judge->source, &error) != 0 ||
+        chain_stamp_recheck(judge->report, judge->dest, &error) != 0) {
+        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        return;
+    }
+    judge_say(judge, CHAIN_CHECK_PASS, "no file changed while it was judged");
+}

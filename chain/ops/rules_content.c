@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Rules about contents: content-equal, content-empty, content-stale.
+ *
+ * An empty overlay on the right file is proved by that alone; everything else
+ * is compared.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <img/memory.h>
+
+#include "judge.h"
+#include "remedy.h"
+
+int judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
+                struct img_error *err)
+{
+    memset(out, 0, sizeof(*out));
+    if (!qcow2_image_header(judge->dest_image)) {
+        return img_fail(err, IMG_UNSUPPORTED, "not a qcow2 image");
+    }
+    return qcow2_image_usage(judge->dest_image, out, err);
+}
+
+static bool is_empty(const struct qcow2_usage *usage)
+{
+    return usage->data_clusters == 0 && usage->zero_clusters == 0 &&
+           usage->compressed_clusters == 0;
+}
+
+static bool is_same_layer(const struct chain_layer *a,
+                          const struct chain_layer *b)
+{
+    const struct img_file *x = chain_layer_file(a), *y = chain_layer_file(b);
+    uint64_t x_base = 0, y_base = 0;
+
+    (void)img_file_fd(x, &x_base);
+    (void)img_file_fd(y, &y_base);
+    return img_file_is_same(x, y) && x_base == y_base &&
+           img_file_len(x) == img_file_len(y) &&
+           strcmp(chain_layer_image(a)->format, chain_layer_image(b)->format) ==
+               0;
+}
+
+/*
+ * The destination's own layer holds nothing and what is under it is, file by
+ * file, what is to be shown: the source's layers from FIRST on.
+ */
+static bool is_proved_by_chain(struct chain_judge *judge, size_t first)
+{
+    size_t nr = chain_depth(judge->source) - first;
+    struct qcow2_usage usage;
+    struct img_error ignored;
+
+    if (chain_depth(judge->dest) != nr + 1 || chain_broken(judge->dest) ||
+        chain_broken(judge->source) || judge->dest_image->data_file ||
+        judge_usage(judge, &usage, &ignored) != 0 || !is_empty(&usage)) {
+        return false;
+    }
+    for (size_t i = 0; i < nr; i++) {
+        if (!is_same_layer(chain_layer_at(judge->dest, i + 1),
+                           chain_layer_at(judge->source, i + first))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int compare(struct chain_judge *judge, size_t first,
+                   struct chain_compare_result *result, struct img_error *err)
+{
+    struct chain_compare_options options = judge->request->compare;
+    struct chain_view *dest = NULL, *source = NULL;
+
+    options.all = false;
+    options.strict_size = false;
+    options.difference = NULL;
+    /* A backing file may be longer than what the active layer shows. */
+    options.limit_len = judge->source_image->virtual_len;
+    if (judge->dest_image->virtual_len > options.limit_len) {
+        options.limit_len = judge->dest_image->virtual_len;
+    }
+    int rc = chain_view_new(judge->dest, 0, &dest, err);
+    if (rc == 0) {
+        rc = chain_view_new(judge->source, first, &source, err);
+    }
+    if (rc == 0) {
+        rc = chain_compare(dest, source, &options, result, err);
+    }
+    chain_view_free(dest);
+    chain_view_free(source);
+    return rc;
+}
+
+static void take_result(struct chain_judge *judge,
+                        const struct chain_compare_result *result)
+{
+    judge->report->proof = result->proof;
+    switch (result->verdict) {
+    case CHAIN_IDENTICAL:
+        judge->content = CONTENT_EQUAL;
+        return;
+    case CHAIN_DIFFERENT:
+        judge->content = CONTENT_DIFFERENT;
+        judge->first_difference = result->first_difference;
+        return;
+    case CHAIN_UNPROVEN:
+        break;
+    }
+    judge->content = CONTENT_UNPROVEN;
+    judge->content_why = result->why;
+}
+
+enum content_state judge_content(struct chain_judge *judge)
+{
+    struct chain_compare_result result;
+    size_t first = judge->effective == FOR_S ? 0 : 1;
+
+    if (judge->content != CONTENT_NOT_JUDGED) {
+        return judge->content;
+    }
+    if (is_proved_by_chain(judge, first)) {
+        judge->report->proof.same_file_len = judge->dest_image->virtual_len;
+        judge->content = CONTENT_EQUAL;
+    } else if (compare(judge, first, &result, judge->err) == 0) {
+        take_result(judge, &result);
+    } else {
+        judge->content = CONTENT_UNPROVEN;
+        judge->content_why = *judge->err;
+        if (judge->err->code == IMG_CANCELLED) {
+            judge_give_up(judge);
+        }
+    }
+    return judge->content;
+}
+
+void rule_content_equal(struct chain_judge *judge)
+{
+    const char *what = judge->effective == FOR_S
+                           ? "the active layer's contents"
+                           : "the contents of the active layer's backing file";
+
+    switch (judge_content(judge)) {
+    case CONTENT_EQUAL:
+        judge_say(judge, CHAIN_CHECK_PASS, "the guest sees exactly %s", what);
+        return;
+    case CONTENT_DIFFERENT:
+        judge_say(judge, CHAIN_CHECK_FAIL,
+                  "the guest would not see %s: first difference at guest "
+                  "offset %" PRIu64,
+                  what, judge->first_difference);
+        judge_found(judge, "other bytes at %" PRIu64, judge->first_difference);
+        judge_expected(judge, "%s", what);
+        judge_remedy(judge, remedy_recreate(judge));
+        return;
+    case CONTENT_UNPROVEN:
+    case CONTENT_NOT_JUDGED:
+        break;
+    }
+    judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->content_why);
+}
+
+static uint64_t clusters(const struct qcow2_usage *usage)
+{
+    return usage->data_clusters + usage->zero_clusters +
+           usage->compressed_clusters;
+}
+
+void rule_content_empty(struct chain_judge *judge)
+{
+    struct qcow2_usage usage;
+    struct img_error error;
+
+    if (!qcow2_image_header(judge->dest_image)) {
+        judge_say(judge, CHAIN_CHECK_SKIP,
+                  "not judged: only a qcow2 image tells what it holds");
+    } else if (judge_usage(judge, &usage, &error) != 0) {
+        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+    } else if (is_empty(&usage)) {
+        judge_say(judge, CHAIN_CHECK_PASS, "it holds no clusters of its own");
+    } else {
+        judge_say(judge, CHAIN_CHECK_WARN,
+                  "a new overlay is meant to be empty, but it holds clusters "
+                  "of its own, the first at guest offset %" PRIu64,
+                  usage.first_guest_off);
+        judge_found(judge,
+                    "%" PRIu64 " data, %" PRIu64 " zero, %" PRIu64
+                    " compressed clusters",
+                    usage.data_clusters, usage.zero_clusters,
+                    usage.compressed_clusters);
+        judge_expected(judge, "none");
+        judge_remedy(judge, remedy_recreate(judge));
+    }
+}
+
+/* Compare the destination with zeros: its view against an empty one. */
+static int compare_with_zeros(struct chain_judge *judge,
+                              struct chain_compare_result *result,
+                              struct img_error *err)
+{
+    struct chain_compare_options options = judge->request->compare;
+    struct chain_view *dest = NULL, *zeros = NULL;
+
+    options.all = false;
+    options.strict_size = false;
+    options.difference = NULL;
+    options.limit_len = 0;
+    int rc = chain_view_new(judge->dest, 0, &dest, err);
+    if (rc == 0) {
+        rc = chain_view_new(judge->dest, chain_depth(judge->dest), &zeros, err);
+    }
+    if (rc == 0) {
+        rc = chain_compare(dest, zeros, &options, result, err);
+    }
+    chain_view_free(dest);
+    chain_view_free(zeros);
+    return rc;
+}
+
+static void judge_trusted_zeros(struct chain_judge *judge)
+{
+    struct chain_compare_result result;
+
+    if (compare_with_zeros(judge, &result, judge->err) != 0) {
+        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, judge->err);
+        if (judge->err->code == IMG_CANCELLED) {
+            judge_give_up(judge);
+        }
+        return;
+    }
+    judge->report->proof = result.proof;
+    if (result.verdict == CHAIN_IDENTICAL) {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  "it reads as zeros, as the request trusts");
+    } else if (result.verdict == CHAIN_UNPROVEN) {
+        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &result.why);
+    } else {
+        judge_say(judge, CHAIN_CHECK_FAIL,
+                  "the request trusts it to read as zeros, but it holds data "
+                  "at guest offset %" PRIu64,
+                  result.first_difference);
+        judge_found(judge, "data at %" PRIu64, result.first_difference);
+        judge_expected(judge, "zeros");
+        judge_remedy(judge, remedy_recreate(judge));
+    }
+}
+
+/* How much the image holds, in bytes. */
+static int held_len(struct chain_judge *judge, uint64_t *out,
+                    struct img_error *err)
+{
+    const struct img_image *image = judge->dest_image;
+    struct qcow2_usage usage;
+
+    *out = 0;
+    if (!qcow2_image_header(image)) {
+        *out = img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
+                   ? 0
+                   : img_file_allocated_len(judge->dest_file);
+        return 0;
+    }
+    if (judge_usage(judge, &usage, err) != 0) {
+        return -1;
+    }
+    *out = clusters(&usage) * image->cluster_len;
+    return 0;
+}
+
+void rule_content_stale(struct chain_judge *judge)
+{
+    struct img_error error;
+    uint64_t held;
+
+    if (judge->request->target_is_zero) {
+        judge_trusted_zeros(judge);
+    } else if (held_len(judge, &held, &error) != 0) {
+        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+    } else if (held > 0) {
+        judge_say(judge, CHAIN_CHECK_WARN,
+                  "it holds old data, which the copy overwrites");
+        judge_found(judge, "%" PRIu64 " bytes", held);
+        judge_expected(judge, "an empty image");
+        judge_remedy(judge, remedy_recreate(judge));
+    } else {
+        judge_say(judge, CHAIN_CHECK_PASS,
+                  img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
+                      ? "a device: whatever it holds is overwritten"
+                      : "it holds no old data");
+    }
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What was judged, file by file: see chain_report_stamp. */
+#ifndef CHAIN_OPS_STAMP_H
+#define CHAIN_OPS_STAMP_H
+
+#include "report.h"
+
+/*
+ * Note every file of CHAIN (external data files too) that is not noted yet.
+ * CHAIN may be NULL.
+ */
+int chain_stamp_chain(struct chain_report *report, const struct chain *chain,
+                      struct img_error *err);
+/*
+ * Look at the same files again through CHAIN: IMG_CHANGED, naming the file,
+ * when one is no longer as it was noted.
+ */
+int chain_stamp_recheck(const struct chain_report *report,
+                        const struct chain *chain, struct img_error *err);
+
+#endif
