@@ -76,7 +76,7 @@ static int flatten(struct json_options *options, struct walk *walk,
         struct frame *top = &walk->frames[walk->depth - 1];
         const struct img_json *value;
         const char *name;
-        size_t key_len;
+        size_t key_len = 0;
 
         if (!img_json_entry(top->object, top->idx++, &name, &value)) {
             walk->depth--;

@@ -108,14 +108,7 @@ char *chain_name_join(const char *from, const char *path, struct img_error *err)
     if (path[0] == '/' || !slash) {
         return img_strndup(path, strlen(path), err);
     }
-    size_t folder_len = (size_t)(slash - from) + 1;
-    size_t path_len = strlen(path);
-    char *joined = img_calloc(1, folder_len + path_len + 1, err);
-    if (joined) {
-        memcpy(joined, from, folder_len);
-        memcpy(joined + folder_len, path, path_len);
-    }
-    return joined;
+    return img_text(err, "%.*s%s", (int)(slash - from) + 1, from, path);
 }
 
 /* RFC 3986: a scheme is a letter, then letters, digits, '+', '-', '.'. */

@@ -162,49 +162,57 @@ static int parse_protocol(struct node *node, const char *driver,
 }
 
 /*
- * "offset" and "size" of a raw node cut a slice out of what is below it; REF
- * holds the slice that the nodes above cut out of this node's.
+ * The nodes above cut REF's slice out of what this one shows, SIZE bytes
+ * (UINT64_MAX: all that there is) from OFF on: REF's slice of the node below.
  */
-static int parse_slice(struct node *node, struct chain_ref *ref,
-                       struct img_error *err)
+static int compose_slice(const struct node *node, uint64_t off, uint64_t size,
+                         struct chain_ref *ref, struct img_error *err)
 {
-    bool has_off, has_len;
-    uint64_t off = 0, len = UINT64_MAX;
+    uint64_t known_len = ref->slice_len == UINT64_MAX ? 0 : ref->slice_len;
 
-    if (take_bytes(node, "offset", &has_off, &off, err) < 0 ||
-        take_bytes(node, "size", &has_len, &len, err) < 0) {
-        return -1;
-    }
-    if (has_len && len % 512 != 0) {
-        return img_fail(err, IMG_FORMAT,
-                        "json: option \"%ssize\" is %" PRIu64
-                        ", expected a multiple of 512",
-                        node->prefix, len);
-    }
-    if (!has_off && !has_len) {
-        return 0;
-    }
-    if (!ref->has_slice) {
-        ref->has_slice = true;
-        ref->slice_off = off;
-        ref->slice_len = len;
-        return 0;
-    }
-    uint64_t above_len = ref->slice_len == UINT64_MAX ? 0 : ref->slice_len;
-    if (has_len && !img_range_fits(ref->slice_off, above_len, len)) {
+    if (!img_range_fits(ref->slice_off, known_len, size)) {
         return img_fail(err, IMG_FORMAT,
                         "json: name cuts a slice that begins or ends outside "
                         "the one that \"%ssize\" gives",
                         node->prefix);
     }
-    if (has_len && ref->slice_len == UINT64_MAX) {
-        ref->slice_len = len - ref->slice_off;
+    if (ref->slice_len == UINT64_MAX && size != UINT64_MAX) {
+        ref->slice_len = size - ref->slice_off;
     }
     if (!img_add(ref->slice_off, off, &ref->slice_off)) {
         return img_fail(err, IMG_FORMAT,
                         "json: the offsets of the raw drivers add up to more "
                         "than a file can have");
     }
+    return 0;
+}
+
+/* "offset" and "size" of a raw node cut a slice out of what is below it. */
+static int parse_slice(struct node *node, struct chain_ref *ref,
+                       struct img_error *err)
+{
+    bool has_off, has_size;
+    uint64_t off = 0, size = UINT64_MAX;
+
+    if (take_bytes(node, "offset", &has_off, &off, err) < 0 ||
+        take_bytes(node, "size", &has_size, &size, err) < 0) {
+        return -1;
+    }
+    if (has_size && size % 512 != 0) {
+        return img_fail(err, IMG_FORMAT,
+                        "json: option \"%ssize\" is %" PRIu64
+                        ", expected a multiple of 512",
+                        node->prefix, size);
+    }
+    if (!has_off && !has_size) {
+        return 0;
+    }
+    if (ref->has_slice) {
+        return compose_slice(node, off, size, ref, err);
+    }
+    ref->has_slice = true;
+    ref->slice_off = off;
+    ref->slice_len = size;
     return 0;
 }
 

@@ -34,7 +34,7 @@ static int chain_push(struct chain *chain, struct chain_layer **layer,
     if (chain->nr == chain->capacity) {
         size_t capacity = chain->capacity ? chain->capacity * 2 : 8;
         struct chain_layer **layers =
-            reallocarray(chain->layers, capacity, sizeof(*layers));
+            reallocarray(chain->layers, capacity, sizeof(struct chain_layer *));
         if (!layers) {
             return img_fail_memory(err);
         }

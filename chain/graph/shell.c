@@ -47,20 +47,18 @@ static void quote_plain(const char *text, char *out)
     *out++ = '\'';
     for (; *text != '\0'; text++) {
         if (*text == '\'') {
-            memcpy(out, "'\\''", 4);
-            out += 4;
+            out = stpcpy(out, "'\\''");
         } else {
             *out++ = *text;
         }
     }
-    memcpy(out, "'", 2);
+    stpcpy(out, "'");
 }
 
 /* $'a\012b': three octal digits, so that no digit after them is taken in. */
 static void quote_bytes(const char *text, char *out)
 {
-    memcpy(out, "$'", 2);
-    out += 2;
+    out = stpcpy(out, "$'");
     for (; *text != '\0'; text++) {
         unsigned byte = (unsigned char)*text;
         if (byte < 0x20 || byte >= 0x7f || byte == '\'' || byte == '\\') {
@@ -72,7 +70,7 @@ static void quote_bytes(const char *text, char *out)
             *out++ = (char)byte;
         }
     }
-    memcpy(out, "'", 2);
+    stpcpy(out, "'");
 }
 
 char *chain_shell_quote(const char *text, struct img_error *err)

@@ -25,9 +25,12 @@
 
 /*
  * A layer is asked for no less than this (up to its end), so that many short
- * requests in a row do not ask each layer each time.
+ * requests in a row do not ask each layer each time. Clusters, because what a
+ * long answer costs is the table entries that it is read from; a raw file has
+ * none.
  */
-#define VIEW_MIN_ASK_LEN (1u << 20)
+#define VIEW_MIN_ASK_CLUSTERS 4096u
+#define VIEW_MIN_ASK_RAW_LEN (1u << 30)
 /* Answers that one call puts together at most. */
 #define VIEW_MAX_MERGES 1024u
 
@@ -148,8 +151,11 @@ static int cursor_ask(struct chain_view *view, size_t idx, uint64_t off,
                       uint64_t len, struct img_error *err)
 {
     const struct chain_layer *layer = layer_of(view, idx);
-    uint64_t ask_len = img_min(img_max(len, VIEW_MIN_ASK_LEN),
-                               layer->image->virtual_len - off);
+    uint64_t min_len = layer->image->cluster_len
+                           ? layer->image->cluster_len * VIEW_MIN_ASK_CLUSTERS
+                           : VIEW_MIN_ASK_RAW_LEN;
+    uint64_t ask_len =
+        img_min(img_max(len, min_len), layer->image->virtual_len - off);
     struct img_extent said;
 
     if (img_image_map(layer->image, off, ask_len, &said, err) < 0) {

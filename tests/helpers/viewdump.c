@@ -67,7 +67,7 @@ static void entry_print(const struct entry *entry, const char *before,
 {
     static const char *const words[] = {"false", "true"};
 
-    printf("%s{\"start\": %" PRIu64 ", \"length\": %" PRIu64
+    printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
            ", \"depth\": %zu, \"present\": %s, \"zero\": %s, \"data\": %s",
            before, entry->start, entry->len, entry->depth,
            words[entry->is_present], words[entry->is_zero],
