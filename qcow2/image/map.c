@@ -248,8 +248,8 @@ static int piece_present(struct qcow2_image *q, uint64_t l2_off, uint64_t off,
     return 0;
 }
 
-static int piece_at(struct qcow2_image *q, uint64_t off, uint64_t len,
-                    struct img_extent *piece, struct img_error *err)
+static int piece_look(struct qcow2_image *q, uint64_t off, uint64_t len,
+                      struct img_extent *piece, struct img_error *err)
 {
     uint64_t idx = off / q->header.l2_covers_len;
     struct qcow2_l1_entry entry = {0};
@@ -265,6 +265,21 @@ static int piece_at(struct qcow2_image *q, uint64_t off, uint64_t len,
         return 0;
     }
     return piece_present(q, entry.l2_off, off, len, piece, err);
+}
+
+/*
+ * The piece at OFF, LEN bytes at most. The piece that ended the last extent
+ * is kept: it begins the next one, and an empty table is not scanned twice.
+ */
+static int piece_at(struct qcow2_image *q, uint64_t off, uint64_t len,
+                    struct img_extent *piece, struct img_error *err)
+{
+    if (q->ahead.len > 0 && q->ahead.guest_off == off) {
+        *piece = q->ahead;
+        piece->len = img_min(piece->len, len);
+        return 0;
+    }
+    return piece_look(q, off, len, piece, err);
 }
 
 static bool is_continued(const struct img_extent *extent,
@@ -304,6 +319,7 @@ int qcow2_image_map(struct img_image *image, uint64_t off, uint64_t len,
             break;
         }
         if (!is_continued(out, &next)) {
+            q->ahead = next;
             break;
         }
         out->len += next.len;

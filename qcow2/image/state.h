@@ -38,6 +38,7 @@ struct qcow2_image {
     uint32_t l1_entries;
     uint8_t *l1; /* as stored; NULL until it is needed */
     struct qcow2_slices slices;
+    struct img_extent ahead; /* looked up by map already; len 0: nothing */
     enum qcow2_preallocation preallocation;
 
     bool has_bitmaps_loaded;
