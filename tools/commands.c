@@ -59,7 +59,7 @@ const struct command commands[] = {
         .operands = "FILE",
         .example = "imgchain check --output json disk.qcow2",
         .notes = "Exit codes: 0 clean, 1 could not check or bad usage, 2 "
-                 "corrupt, 3 leaked clusters\nonly, 63 not checkable in this "
+                 "corrupt, 3 leaked\nclusters only, 63 not checkable in this "
                  "format.",
         .options = check_options,
         .values_len = sizeof(struct check_values),
@@ -74,7 +74,7 @@ const struct command commands[] = {
         .operands = "A B",
         .example = "imgchain compare --all --output json a.qcow2 b.raw",
         .notes = "Exit codes: 0 same, 1 different, 2 could not open, judge "
-                 "or prove, 3 could not read\nallocation, 4 read error.",
+                 "or prove, 3\ncould not read allocation, 4 read error.",
         .options = compare_options,
         .values_len = sizeof(struct compare_values),
         .min_operands = 2,

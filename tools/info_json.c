@@ -49,7 +49,6 @@ static struct img_json *snapshots_json(const struct img_image *image)
         if (from->icount != UINT64_MAX) {
             img_json_set_u64(one, "icount", from->icount);
         }
-        img_json_set_u64(one, "disk-size", from->virtual_len);
         img_json_push(list, one);
     }
     return list;

@@ -12,6 +12,8 @@
 #include "sheet.h"
 #include "size.h"
 
+/* The longest name of a bitmap or file, and what stands around it. */
+#define VALUE_LEN 2048u
 #define NS_PER_SECOND 1000000000u
 
 static void put_identity(struct output *out, const struct chain_layer *layer)
@@ -69,23 +71,54 @@ static int put_backing(struct output *out, const struct chain_layer *layer,
     return 0;
 }
 
-static void put_value(struct output *out, const char *label,
-                      const struct img_json *value)
+/* VALUE in words: strings as they are, what is deeper as JSON. */
+static void value_text(const struct img_json *value, char *out, size_t size)
 {
     struct img_error err;
     const char *string = img_json_as_string(value);
     bool flag;
 
     if (string) {
-        sheet_text(out, label, string);
+        snprintf(out, size, "%s", string);
     } else if (img_json_as_bool(value, &flag)) {
-        sheet_text(out, label, flag ? "yes" : "no");
+        snprintf(out, size, "%s", flag ? "yes" : "no");
     } else {
         char *text = img_json_text(value, false, &err);
 
-        sheet_text(out, label, text ? text : "?");
+        snprintf(out, size, "%s", text ? text : "?");
         free(text);
     }
+}
+
+/* An object of a list: "name b1, granularity 65536, flags [\"auto\"]". */
+static void object_text(const struct img_json *object, char *out, size_t size)
+{
+    const struct img_json *value;
+    const char *key;
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; used < size && img_json_entry(object, i, &key, &value);
+         i++) {
+        char text[VALUE_LEN];
+
+        value_text(value, text, sizeof(text));
+        used += (size_t)snprintf(out + used, size - used, "%s%s %s",
+                                 i > 0 ? ", " : "", key, text);
+    }
+}
+
+static void put_value(struct output *out, const char *label,
+                      const struct img_json *value)
+{
+    char text[VALUE_LEN];
+
+    if (img_json_type(value) == IMG_JSON_OBJECT) {
+        object_text(value, text, sizeof(text));
+    } else {
+        value_text(value, text, sizeof(text));
+    }
+    sheet_text(out, label, text);
 }
 
 /* One row for each member of an array; its items are short objects. */

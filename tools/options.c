@@ -41,8 +41,8 @@ const struct option_spec common_options[] = {
      COMMON(max_memory)},
     {0, "max-depth", "N", "longest chain to follow (default 200)", option_depth,
      COMMON(max_depth)},
-    {0, "fd", "N", "judge the inherited descriptor N; FILE only names it",
-     option_fd, COMMON(fd)},
+    {0, "fd", "N", "use the inherited descriptor N; FILE names it", option_fd,
+     COMMON(fd)},
     {'h', "help", NULL, "show this help", option_flag, COMMON(wants_help)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
@@ -151,7 +151,7 @@ static int fail_unknown(const struct command *command,
                         command->name, command->verb ? " " : "",
                         command->verb ? command->verb : "");
     }
-    img_escape(word, strlen(word), shown, sizeof(shown));
+    img_escape(word, strcspn(word, "="), shown, sizeof(shown));
     if (optopt != 0) {
         return img_fail(err, IMG_USAGE, "option %s takes no value", shown);
     }

@@ -216,8 +216,8 @@ int forest_link(struct forest *forest, struct img_error *err)
     for (size_t i = 0; i < forest->nr; i++) {
         struct forest_node *node = &forest->nodes[i].pub;
 
-        if (node->is_scanned && !node->is_hidden && !node->backing_name &&
-            node->first_overlay == FOREST_NONE) {
+        if (node->is_scanned && !node->is_hidden && node->format &&
+            !node->backing_name && node->first_overlay == FOREST_NONE) {
             node->remarks |= FOREST_ORPHAN;
         }
     }

@@ -53,8 +53,8 @@ refuses 1 'check: found 0 operands, expected FILE; see imgchain check --help' \
     check
 refuses 2 'compare: found 1 operand, expected A B; see imgchain compare --help' \
     compare a
-refuses 2 'validate snapshot: found 1 operand, expected --source ACTIVE --dest \
-FILE; see imgchain validate snapshot --help' validate snapshot a
+refuses 2 "validate snapshot: found 1 operand, expected --source ACTIVE \
+--dest FILE; see imgchain validate snapshot --help" validate snapshot a
 refuses 2 "option --source is missing: the disk's active layer" \
     validate snapshot --dest a
 refuses 2 'option --dest is missing: the pre-created file' \
