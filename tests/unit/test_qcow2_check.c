@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The counting check: counts, messages and bounds. */
+#include <qcow2/check.h>
+
+#include "qcow2_build.h"
+
+/* What was reported last, and how often something was. */
+struct heard {
+    int calls;
+    struct qcow2_problem last;
+    char message[512];
+};
+
+static void hear(void *opaque, const struct qcow2_problem *problem)
+{
+    struct heard *heard = opaque;
+
+    heard->calls++;
+    heard->last = *problem;
+    strncpy(heard->message, problem->message, sizeof(heard->message) - 1);
+}
+
+static struct qcow2_check_result run(struct build *b, struct heard *heard)
+{
+    struct qcow2_check_options options = {.problem = hear, .opaque = heard};
+    struct qcow2_check_result result;
+
+    memset(heard, 0, sizeof(*heard));
+    unit_ok(qcow2_check(b->image, &options, &result, &b->err), &b->err);
+    return result;
+}
+
+/* Exactly one problem, of this kind and text. */
+static void one_problem(struct build *b, enum qcow2_problem_kind kind,
+                        uint64_t off, const char *message)
+{
+    struct qcow2_check_result result;
+    struct heard heard;
+
+    build_open(b, NULL);
+    result = run(b, &heard);
+    ck_assert_str_eq(heard.message, message);
+    ck_assert_int_eq(heard.calls, 1);
+    ck_assert_int_eq((int)heard.last.kind, (int)kind);
+    ck_assert_uint_eq(heard.last.off, off);
+    ck_assert_uint_eq(result.corruptions, kind == QCOW2_PROBLEM_CORRUPTION);
+    ck_assert_uint_eq(result.leaks, kind == QCOW2_PROBLEM_LEAK);
+    ck_assert_uint_eq(result.check_errors, 0);
+    build_fini(b);
+}
+
+START_TEST(test_clean)
+{
+    struct heard heard;
+    struct build b;
+
+    build_init(&b, 8);
+    build_l2(&b, 0, 5 * CLUSTER | COPIED);
+    build_l2(&b, 1, 6 * CLUSTER | COPIED);
+    build_l2(&b, 9, 7 * CLUSTER | COPIED);
+    build_open(&b, NULL);
+    struct qcow2_check_result result = run(&b, &heard);
+    ck_assert_int_eq(heard.calls, 0);
+    ck_assert_uint_eq(result.corruptions + result.leaks, 0);
+    ck_assert_uint_eq(result.total_clusters, VIRTUAL_LEN / CLUSTER);
+    ck_assert_uint_eq(result.allocated_clusters, 3);
+    ck_assert_uint_eq(result.fragmented_clusters, 0);
+    ck_assert_uint_eq(result.image_end_off, 8 * CLUSTER);
+    build_fini(&b);
+}
+END_TEST
+
+START_TEST(test_leak)
+{
+    struct build b;
+
+    build_init(&b, 6);
+    one_problem((&b), QCOW2_PROBLEM_LEAK, 5 * CLUSTER,
+                "cluster at 20480: found refcount 1, expected 0");
+}
+END_TEST
+
+START_TEST(test_refcount_too_small)
+{
+    struct build b;
+
+    build_init(&b, 6);
+    build_l2(&b, 3, 5 * CLUSTER);
+    build_refcount(&b, 5, 0);
+    one_problem(&b, QCOW2_PROBLEM_CORRUPTION, 5 * CLUSTER,
+                "cluster at 20480: found refcount 0, expected 1 (data of "
+                "guest offset 12288)");
+}
+END_TEST
+
+START_TEST(test_copied)
+{
+    struct build b;
+
+    build_init(&b, 6);
+    build_l2(&b, 3, 5 * CLUSTER);
+    one_problem(&b, QCOW2_PROBLEM_CORRUPTION, L2_OFF + 24,
+                "L2 entry at 16408: bit 63 is 0, expected 1 from the refcount "
+                "of the cluster at 20480 (data of guest offset 12288)");
+
+    build_init(&b, 5);
+    build_put64(&b, L1_OFF, L2_OFF);
+    one_problem(&b, QCOW2_PROBLEM_CORRUPTION, L1_OFF,
+                "L1 entry at 12288: bit 63 is 0, expected 1 from the refcount "
+                "of the L2 table at 16384");
+}
+END_TEST
+
+START_TEST(test_past_end)
+{
+    struct build b;
+
+    build_init(&b, 5);
+    build_l2(&b, 0, 6 * CLUSTER);
+    one_problem(&b, QCOW2_PROBLEM_CORRUPTION, 6 * CLUSTER,
+                "reference to 4096 bytes at 24576: the file ends at 20480");
+}
+END_TEST
+
+START_TEST(test_owners)
+{
+    struct heard heard;
+    struct build b;
+
+    build_init(&b, 9);
+    build_snapshot(&b, 5, 6ull * CLUSTER, 1, VIRTUAL_LEN);
+    build_put64(&b, 6 * CLUSTER, 7 * CLUSTER);
+    build_put64(&b, 7 * CLUSTER, 8 * CLUSTER);
+    build_refcount(&b, 8, 0);
+    build_open(&b, NULL);
+    run(&b, &heard);
+    ck_assert_str_eq(heard.message, "cluster at 32768: found refcount 0, "
+                                    "expected 1 (data of a snapshot)");
+    build_fini(&b);
+}
+END_TEST
+
+/* 2^17 L1 entries name one table whose 512 entries name one cluster. */
+START_TEST(test_amplification)
+{
+    const uint32_t entries = 1u << 17;
+    struct heard heard;
+    struct build b;
+
+    build_init(&b, 6 + entries * 8 / CLUSTER);
+    build_put32(&b, 36, entries);
+    build_put64(&b, 40, 6ull * CLUSTER);
+    for (uint32_t i = 0; i < entries; i++) {
+        build_put64(&b, 6ull * CLUSTER + i * 8ull, L2_OFF);
+    }
+    for (uint32_t i = 0; i < 512; i++) {
+        build_l2(&b, i, 5ull * CLUSTER);
+    }
+    build_open(&b, NULL);
+    struct qcow2_check_result result = run(&b, &heard);
+    ck_assert_uint_eq(result.allocated_clusters, entries * 512ull);
+    ck_assert_uint_eq(result.fragmented_clusters, entries * 511ull);
+    /*
+     * 16-bit counters overflow for table and data; each reference lacks
+     * COPIED beside a refcount of 1; both refcounts are too small. The
+     * cluster of the first L1 table leaks.
+     */
+    ck_assert_uint_eq(result.corruptions, (entries - 65535ull) +
+                                              (entries * 512ull - 65535) +
+                                              entries + entries * 512ull + 2);
+    ck_assert_uint_eq(result.leaks, 1);
+    build_fini(&b);
+}
+END_TEST
+
+START_TEST(test_limits)
+{
+    struct qcow2_check_options options = {.max_memory = 4096};
+    struct qcow2_check_result result;
+    volatile int cancel = 1;
+    struct build b;
+
+    build_init(&b, 6);
+    build_open(&b, NULL);
+    unit_fails(qcow2_check(b.image, &options, &result, &b.err), &b.err,
+               IMG_LIMIT, "the check needs more memory than it was given");
+    options = (struct qcow2_check_options){.cancel = &cancel};
+    unit_fails(qcow2_check(b.image, &options, &result, &b.err), &b.err,
+               IMG_CANCELLED, "the check was cancelled");
+    build_fini(&b);
+}
+END_TEST
+
+START_TEST(test_max_problems)
+{
+    struct heard heard = {0};
+    struct qcow2_check_options options = {
+        .problem = hear, .opaque = &heard, .max_problems = 2};
+    struct qcow2_check_result result;
+    struct build b;
+
+    build_init(&b, 12);
+    build_open(&b, NULL);
+    unit_ok(qcow2_check(b.image, &options, &result, &b.err), &b.err);
+    ck_assert_uint_eq(result.leaks, 7);
+    ck_assert_int_eq(heard.calls, 2);
+    build_fini(&b);
+}
+END_TEST
+
+UNIT_SUITE("qcow2_check", test_clean, test_leak, test_refcount_too_small,
+           test_copied, test_past_end, test_owners, test_amplification,
+           test_limits, test_max_problems)
