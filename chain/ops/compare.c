@@ -43,26 +43,19 @@ static bool is_over(struct comparison *c)
     return !chain_queue_is_wanted(&c->queue, c->queue.head);
 }
 
-/* Retire what is finished; with WAIT at least one piece, if there is one. */
-static int retire(struct comparison *c, bool wait, struct img_error *err)
+/* Collect what is finished, in order. */
+static int retire(struct comparison *c, struct img_error *err)
 {
-    while (!chain_queue_is_empty(&c->queue)) {
-        if (is_cancelled(c)) {
-            return img_fail(err, IMG_CANCELLED, "cancelled");
-        }
-        struct chain_piece *piece =
-            chain_queue_retire(&c->queue, wait ? POLL_MS : 0);
-        if (!piece && !wait) {
-            return 0;
-        }
-        if (!piece) {
-            continue;
-        }
+    struct chain_piece *piece;
+
+    if (is_cancelled(c)) {
+        return img_fail(err, IMG_CANCELLED, "cancelled");
+    }
+    while ((piece = chain_queue_retire(&c->queue))) {
         if (chain_queue_is_wanted(&c->queue, piece->seq)) {
             chain_collect_piece(&c->collector, piece);
         }
         chain_queue_release(&c->queue);
-        wait = false;
     }
     return 0;
 }
@@ -71,7 +64,11 @@ static int open_piece(struct comparison *c, struct img_error *err)
 {
     c->open = chain_queue_open_piece(&c->queue);
     while (!c->open) {
-        if (chain_crew_work(&c->crew, err) != 0 || retire(c, true, err) != 0) {
+        if (chain_crew_work(&c->crew, err) != 0) {
+            return -1;
+        }
+        chain_queue_wait(&c->queue, false, POLL_MS);
+        if (retire(c, err) != 0) {
             return -1;
         }
         c->open = chain_queue_open_piece(&c->queue);
@@ -88,7 +85,7 @@ static int publish(struct comparison *c, struct img_error *err)
     memset(&c->settled, 0, sizeof(c->settled));
     c->open = NULL;
     chain_queue_publish(&c->queue);
-    return chain_crew_hire(&c->crew, err) != 0 ? -1 : retire(c, false, err);
+    return chain_crew_hire(&c->crew, err);
 }
 
 /* The LEN bytes that BOTH show must be read. *len is how many were taken. */
@@ -177,7 +174,8 @@ static int finish(struct comparison *c, struct img_error *err)
     }
     chain_queue_close(&c->queue);
     while (!chain_queue_is_empty(&c->queue)) {
-        if (retire(c, true, err) != 0) {
+        chain_queue_wait(&c->queue, true, POLL_MS);
+        if (retire(c, err) != 0) {
             return -1;
         }
     }

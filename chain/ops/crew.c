@@ -13,7 +13,7 @@
 #define BUDGET_DEFAULT_LEN (32ull << 20)
 /* A piece's usual length: both sides of it stay in the second-level cache
    together, and a slow device still gets large reads. */
-#define TARGET_MAX_LEN (512ull << 10)
+#define TARGET_MAX_LEN (256ull << 10)
 #define TARGET_MIN_LEN (64ull << 10)
 /* So many pieces a worker should be able to keep in flight. */
 #define TARGET_PIECES 16u

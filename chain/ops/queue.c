@@ -59,6 +59,7 @@ int chain_queue_init(struct chain_queue *queue, struct img_error *err)
     }
     atomic_init(&queue->limit, UINT64_MAX);
     queue->error_seq = UINT64_MAX;
+    queue->awaited = UINT64_MAX;
     return 0;
 }
 
@@ -92,7 +93,9 @@ void chain_queue_publish(struct chain_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
     queue->head++;
-    pthread_cond_signal(&queue->work);
+    if (queue->idle_nr > 0) {
+        pthread_cond_signal(&queue->work);
+    }
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -126,20 +129,33 @@ static struct timespec deadline(unsigned timeout_ms)
     return when;
 }
 
-struct chain_piece *chain_queue_retire(struct chain_queue *queue,
-                                       unsigned timeout_ms)
+void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms)
+{
+    struct timespec until = deadline(timeout_ms);
+    uint64_t nr = queue->head - queue->tail;
+    int rc = 0;
+
+    if (nr == 0) {
+        return;
+    }
+    uint64_t seq = queue->tail + (all ? nr - 1 : nr / 2);
+    struct chain_piece *piece = slot(queue, seq);
+    pthread_mutex_lock(&queue->lock);
+    queue->awaited = seq;
+    while (!piece->is_done && rc != ETIMEDOUT) {
+        rc = pthread_cond_timedwait(&queue->done, &queue->lock, &until);
+    }
+    queue->awaited = UINT64_MAX;
+    pthread_mutex_unlock(&queue->lock);
+}
+
+struct chain_piece *chain_queue_retire(struct chain_queue *queue)
 {
     if (queue->tail == queue->head) {
         return NULL;
     }
     struct chain_piece *piece = slot(queue, queue->tail);
-    struct timespec until = deadline(timeout_ms);
-    int rc = 0;
-
     pthread_mutex_lock(&queue->lock);
-    while (!piece->is_done && timeout_ms > 0 && rc != ETIMEDOUT) {
-        rc = pthread_cond_timedwait(&queue->done, &queue->lock, &until);
-    }
     bool is_done = piece->is_done;
     pthread_mutex_unlock(&queue->lock);
     return is_done ? piece : NULL;
@@ -156,6 +172,14 @@ bool chain_queue_is_empty(struct chain_queue *queue)
     return queue->tail == queue->head;
 }
 
+static void set_done(struct chain_queue *queue, struct chain_piece *piece)
+{
+    piece->is_done = true;
+    if (piece->seq == queue->awaited) {
+        pthread_cond_signal(&queue->done);
+    }
+}
+
 struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait)
 {
     struct chain_piece *piece = NULL;
@@ -166,15 +190,16 @@ struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait)
             if (queue->is_closed || !may_wait) {
                 break;
             }
+            queue->idle_nr++;
             pthread_cond_wait(&queue->work, &queue->lock);
+            queue->idle_nr--;
             continue;
         }
         struct chain_piece *next = slot(queue, queue->taken++);
         if (chain_queue_is_wanted(queue, next->seq)) {
             piece = next;
         } else {
-            next->is_done = true;
-            pthread_cond_signal(&queue->done);
+            set_done(queue, next);
         }
     }
     pthread_mutex_unlock(&queue->lock);
@@ -184,8 +209,7 @@ struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait)
 void chain_queue_finish(struct chain_queue *queue, struct chain_piece *piece)
 {
     pthread_mutex_lock(&queue->lock);
-    piece->is_done = true;
-    pthread_cond_signal(&queue->done);
+    set_done(queue, piece);
     pthread_mutex_unlock(&queue->lock);
 }
 

@@ -27,6 +27,8 @@ struct chain_queue {
     uint64_t taken; /* the next to take */
     uint64_t tail;  /* the next to retire */
     bool is_closed;
+    unsigned idle_nr; /* workers that wait for work */
+    uint64_t awaited; /* the piece the walker sleeps for; UINT64_MAX: none */
     /* Pieces from here on are of no interest any more. */
     _Atomic uint64_t limit;
     /* The failure with the lowest piece number. */
@@ -45,12 +47,16 @@ uint64_t chain_queue_backlog(struct chain_queue *queue);
 /* No more pieces will come. */
 void chain_queue_close(struct chain_queue *queue);
 /*
- * The oldest piece that was published, when it is finished; NULL when it is
- * not (waiting up to TIMEOUT_MS for that) or there is none. Its memory is
- * used again after chain_queue_release.
+ * Sleep until the older half of what was published is finished (all of it
+ * when ALL), or for TIMEOUT_MS. Being woken for every piece would cost more
+ * than the pieces.
  */
-struct chain_piece *chain_queue_retire(struct chain_queue *queue,
-                                       unsigned timeout_ms);
+void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms);
+/*
+ * The oldest piece that was published, when it is finished, else NULL. Its
+ * memory is used again after chain_queue_release.
+ */
+struct chain_piece *chain_queue_retire(struct chain_queue *queue);
 void chain_queue_release(struct chain_queue *queue);
 bool chain_queue_is_empty(struct chain_queue *queue);
 

@@ -11,7 +11,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
+#include <sys/resource.h>
 
 #include <img/checked.h>
 #include <img/memory.h>
@@ -23,8 +23,6 @@
 #define WINDOW_FIRST 2u
 /* After so many pieces without sleeping one less is kept in flight. */
 #define CALM_PIECES 64u
-/* Sleeping for less is not worth a longer queue. */
-#define SLEEP_MIN_NS 20000
 #define STACK_LEN (256u << 10)
 
 struct chain_worker {
@@ -190,24 +188,21 @@ static void wait_for(struct chain_worker *worker, struct chain_slot *slot)
     }
 }
 
-static int64_t clock_ns(clockid_t id)
+/* How often this thread has gone to sleep of its own accord so far. */
+static long sleeps(void)
 {
-    struct timespec now;
+    struct rusage usage;
 
-    clock_gettime(id, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
-/* Wait, and see whether the time went into sleeping or into copying. */
+/* Wait, and see whether that took sleeping or only copying. */
 static void wait_and_adapt(struct chain_worker *worker, struct chain_slot *slot)
 {
-    int64_t wall = clock_ns(CLOCK_MONOTONIC);
-    int64_t busy = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    long before = sleeps();
 
     wait_for(worker, slot);
-    wall = clock_ns(CLOCK_MONOTONIC) - wall;
-    busy = clock_ns(CLOCK_THREAD_CPUTIME_ID) - busy;
-    if (wall - busy > SLEEP_MIN_NS && wall - busy > wall / 4) {
+    if (sleeps() != before) {
         worker->window =
             (unsigned)img_min(2ull * worker->window, worker->window_max);
         worker->calm = 0;
