@@ -13,8 +13,11 @@
 #include <string.h>
 
 #include <chain/formats.h>
+#include <img/checked.h>
 #include <img/memory.h>
 #include <qcow2/image.h>
+
+#define SECTOR_LEN 512u
 
 /* What QEMU's driver of a json: name insists on. */
 static int check_kind(const struct chain_ref *ref, const struct img_file *file,
@@ -35,24 +38,32 @@ static int check_kind(const struct chain_ref *ref, const struct img_file *file,
     return 0;
 }
 
-/* Put the slice that REF asks for in the place of *file. */
+/*
+ * Put the slice that REF asks for in the place of *file. QEMU counts a file's
+ * length in sectors: a slice may end in the missing part of the last one,
+ * which reads as zeros.
+ */
 static int apply_slice(const struct chain_ref *ref, struct img_file **file,
                        struct img_error *err)
 {
     uint64_t file_len = img_file_len(*file);
-    uint64_t len = ref->slice_len;
+    uint64_t off = ref->slice_off;
     struct img_file *slice;
 
-    if (len == UINT64_MAX && ref->slice_off <= file_len) {
-        len = file_len - ref->slice_off;
-    }
-    if (len == UINT64_MAX) {
+    if (off > file_len) {
         return img_fail(err, IMG_CORRUPT,
                         "the raw driver's offset is %" PRIu64
                         ", but the file has %" PRIu64 " bytes",
-                        ref->slice_off, file_len);
+                        off, file_len);
     }
-    if (img_file_slice(*file, ref->slice_off, len, &slice, err) < 0) {
+    uint64_t left_len = file_len - off;
+    uint64_t len = ref->slice_len == UINT64_MAX ? left_len : ref->slice_len;
+    if (len > left_len &&
+        img_range_fits(off, len,
+                       img_div_up(file_len, SECTOR_LEN) * SECTOR_LEN)) {
+        len = left_len;
+    }
+    if (img_file_slice(*file, off, len, &slice, err) < 0) {
         return -1;
     }
     img_file_unref(*file);

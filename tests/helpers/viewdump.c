@@ -12,7 +12,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include <chain/view.h>
 #include <img/checked.h>
@@ -36,7 +36,23 @@ struct entry {
     const struct img_file *file;
 };
 
-static struct entry entry_of(const struct chain_extent *extent)
+/* A raw image tells the offset in the file that it is a slice of. */
+static uint64_t slice_base(const struct chain_view *view,
+                           const struct chain_extent *extent)
+{
+    const struct chain_layer *layer =
+        chain_layer_at(chain_view_chain(view), extent->layer);
+    uint64_t base = 0;
+
+    if (extent->e.has_host &&
+        strcmp(chain_layer_image(layer)->format, "raw") == 0) {
+        img_file_fd(extent->e.file, &base);
+    }
+    return base;
+}
+
+static struct entry entry_of(const struct chain_view *view,
+                             const struct chain_extent *extent)
 {
     const struct img_extent *e = &extent->e;
     bool is_compressed = e->kind == IMG_EXTENT_COMPRESSED;
@@ -44,7 +60,7 @@ static struct entry entry_of(const struct chain_extent *extent)
     return (struct entry){
         .start = e->guest_off,
         .len = e->len,
-        .off = e->host_off,
+        .off = e->host_off + slice_base(view, extent),
         .depth = extent->layer,
         .is_present = extent->is_present,
         .is_zero = e->kind == IMG_EXTENT_ZERO || e->reads_as_hole,
@@ -89,7 +105,7 @@ static int dump_map(struct chain_view *view, struct img_error *err)
         if (chain_view_at(view, off, len - off, &extent, err) < 0) {
             return -1;
         }
-        struct entry next = entry_of(&extent);
+        struct entry next = entry_of(view, &extent);
         if (current.len > 0 && entry_merges(&current, &next)) {
             current.len += next.len;
             continue;

@@ -110,6 +110,9 @@ class Layer:
         """One of the ways to spell the name of a backing file."""
         absolute = os.path.abspath(backing.path)
         driver = {"driver": "file", "filename": absolute}
+        if backing.is_raw and self.rng.random() < 0.3:
+            return "json:" + json.dumps({
+                "driver": "raw", "file": driver, **self.slice_of(backing)})
         return self.rng.choice([
             os.path.relpath(backing.path, self.folder),
             os.path.relpath(backing.path, self.folder),
@@ -125,6 +128,14 @@ class Layer:
                          "node-name": "under-" + os.path.basename(self.path),
                          "file": driver}}),
         ])
+
+    def slice_of(self, backing):
+        """An offset and perhaps a size inside a raw file."""
+        off = self.rng.randrange(0, backing.size // 512) * 512
+        left = (backing.size - off) // 512
+        if left == 0 or self.rng.random() < 0.5:
+            return {"offset": off}
+        return {"offset": off, "size": self.rng.randrange(1, left + 1) * 512}
 
     def write(self, count):
         """Data, zeros, compressed clusters and discards, here and there."""

@@ -182,6 +182,23 @@ START_TEST(test_json_kind_and_slice)
     expect_failure("top", IMG_CORRUPT, "base",
                    "the raw driver's offset is 2049, but the file has 2048 "
                    "bytes");
+    /* A last sector that is not whole counts as one. */
+    ck_assert_int_eq(truncate("base", 2000), 0);
+    make("top",
+         "json:{\"driver\":\"raw\",\"offset\":512,\"size\":1536,"
+         "\"file.filename\":\"base\"}",
+         "raw");
+    expect_paths("top", (const char *const[]){"top", "base"}, 2);
+    ck_assert_uint_eq(chain_layer_image(chain_layer_at(chain, 1))->virtual_len,
+                      1536);
+    chain_free(chain);
+    make("top",
+         "json:{\"driver\":\"raw\",\"offset\":512,\"size\":2048,"
+         "\"file.filename\":\"base\"}",
+         "raw");
+    expect_failure("top", IMG_CORRUPT, "base",
+                   "2048 bytes from offset 512 lie outside the file: found a "
+                   "length of 2000 bytes");
     end();
 }
 END_TEST

@@ -16,10 +16,12 @@ struct chain_view;
 
 /* An extent of the view: never IMG_EXTENT_UNALLOCATED. */
 struct chain_extent {
-    struct img_extent e;
-    size_t layer;     /* index of the layer that decides what is seen */
-    bool is_present;  /* the layer owns it; false: no layer does, it reads as
-                         zeros because nothing is there */
+    struct img_extent e; /* e.host_off counts from where e.file begins, which
+                            for a slice is not where the file on disk does
+                            (img_file_fd tells by how much) */
+    size_t layer;        /* index of the layer that decides what is seen */
+    bool is_present;     /* the layer owns it; false: no layer does, it reads as
+                            zeros because nothing is there */
 };
 
 /*
@@ -39,7 +41,9 @@ const struct chain *chain_view_chain(const struct chain_view *view);
  * The extent at OFF, at most LEN bytes, LEN > 0. Past the end of the view
  * everything reads as zeros (layer FIRST, not present). Extents are as long
  * as the layers allow: neighbours that are alike (kind, layer and contiguous
- * host offsets) come as one, across metadata tables. A layer that is shorter
+ * host offsets) come as one, across metadata tables; but what one call does
+ * is bounded, so that two extents in a row may be alike, and parts of
+ * different compressed clusters always are two. A layer that is shorter
  * than the one above reads as zeros past its end, at the depth QEMU reports
  * (the layer above). Going forward is cheap: a layer is asked again only
  * where its last answer ended.
