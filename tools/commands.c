@@ -10,7 +10,7 @@
 #define QEMU_CODES "Exit codes: 0 done, 1 failed, 2 bad usage."
 #define VALIDATE_CODES                                                         \
     "Exit codes: 0 accepted, 1 refused, 2 could not judge (unreadable, "       \
-    "unproven, usage)."
+    "unproven,\nusage)."
 
 const struct command commands[] = {
     {
@@ -88,7 +88,7 @@ const struct command commands[] = {
         .summary = "May FILE become the overlay of ACTIVE?",
         .operands = "--source ACTIVE --dest FILE",
         .example = "imgchain validate snapshot --source vm.qcow2 "
-                   "--dest /images/vm.snap1.qcow2\n"
+                   "--dest /images/snap1.qcow2\n"
                    "      --dest-format qcow2 --require relative",
         .notes = VALIDATE_CODES,
         .options = snapshot_options,
@@ -105,7 +105,7 @@ const struct command commands[] = {
         .summary = "May FILE become the target of a block copy of ACTIVE?",
         .operands = "--source ACTIVE --dest FILE",
         .example = "imgchain validate copy --shallow --source vm.qcow2 "
-                   "--dest /images/vm.copy.qcow2\n"
+                   "--dest /images/copy.qcow2\n"
                    "      --dest-format qcow2",
         .notes = VALIDATE_CODES,
         .options = copy_options,
