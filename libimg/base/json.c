@@ -18,25 +18,18 @@ static bool is_type(const struct img_json *value, enum json_type type)
 
 enum img_json_type img_json_type(const struct img_json *value)
 {
-    if (value == NULL) {
-        return IMG_JSON_NULL;
-    }
-    switch (json_object_get_type(json_unwrap(value))) {
-    case json_type_boolean:
-        return IMG_JSON_BOOL;
-    case json_type_double:
-    case json_type_int:
-        return IMG_JSON_NUMBER;
-    case json_type_string:
-        return IMG_JSON_STRING;
-    case json_type_array:
-        return IMG_JSON_ARRAY;
-    case json_type_object:
-        return IMG_JSON_OBJECT;
-    case json_type_null:
-        break;
-    }
-    return IMG_JSON_NULL;
+    static const enum img_json_type types[] = {
+        [json_type_null] = IMG_JSON_NULL,
+        [json_type_boolean] = IMG_JSON_BOOL,
+        [json_type_double] = IMG_JSON_NUMBER,
+        [json_type_int] = IMG_JSON_NUMBER,
+        [json_type_object] = IMG_JSON_OBJECT,
+        [json_type_array] = IMG_JSON_ARRAY,
+        [json_type_string] = IMG_JSON_STRING,
+    };
+
+    return value != NULL ? types[json_object_get_type(json_unwrap(value))]
+                         : IMG_JSON_NULL;
 }
 
 const struct img_json *img_json_get(const struct img_json *object,

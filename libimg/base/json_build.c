@@ -111,7 +111,7 @@ struct img_json *img_json_double(double value)
     }
     /* 17 digits always give the value back; fewer often do. */
     for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, value);
+        (void)snprintf(text, sizeof(text), "%.*g", digits, value);
         if (strtod(text, NULL) == value) {
             break;
         }
@@ -126,6 +126,16 @@ void img_json_free(struct img_json *value)
     }
 }
 
+static void add_member(struct img_json *object, const char *key,
+                       struct img_json *value)
+{
+    if (json_object_object_add(json_unwrap(object), key, json_unwrap(value)) !=
+        0) {
+        build_failed = true;
+        img_json_free(value);
+    }
+}
+
 void img_json_set(struct img_json *object, const char *key,
                   struct img_json *value)
 {
@@ -136,16 +146,18 @@ void img_json_set(struct img_json *object, const char *key,
         img_json_free(value);
         return;
     }
-    IMG_AUTO(img_free_ptr) char *valid = NULL;
-    if (!is_utf8(key, strlen(key))) {
-        valid = utf8_dup(key, strlen(key));
-        key = valid;
+    if (is_utf8(key, strlen(key))) {
+        add_member(object, key, value);
+        return;
     }
-    if (key == NULL || json_object_object_add(json_unwrap(object), key,
-                                              json_unwrap(value)) != 0) {
+    char *valid = utf8_dup(key, strlen(key));
+    if (valid == NULL) {
         build_failed = true;
         img_json_free(value);
+        return;
     }
+    add_member(object, valid, value);
+    free(valid);
 }
 
 void img_json_set_string(struct img_json *object, const char *key,
@@ -185,6 +197,7 @@ struct text_bound {
     size_t len;
 };
 
+/* NOLINTBEGIN(readability-non-const-parameter): json_c_visit_userfunc */
 static int bound_node(json_object *node, int flags, json_object *parent,
                       const char *key, size_t *idx, void *opaque)
 {
@@ -209,6 +222,7 @@ static int bound_node(json_object *node, int flags, json_object *parent,
     }
     return JSON_C_VISIT_RETURN_CONTINUE;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /* A "serializer" that only makes room; the object keeps the buffer. */
 static int reserve(struct json_object *object, struct printbuf *buffer,

@@ -79,6 +79,31 @@ static size_t escape_len(const char *p, size_t left)
     return low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
 }
 
+/*
+ * What stands at text[I], inside a string: how many bytes to go on, or 0
+ * with ERR filled in.
+ */
+static size_t string_step(const char *text, size_t len, size_t i,
+                          struct img_error *err)
+{
+    if ((uint8_t)text[i] < 0x20) {
+        img_fail(err, IMG_FORMAT,
+                 "JSON text: found byte 0x%02x in a string at position %zu, "
+                 "expected an escape",
+                 (unsigned)(uint8_t)text[i], i);
+        return 0;
+    }
+    if (text[i] != '\\') {
+        return 1;
+    }
+    size_t step = escape_len(text + i, len - i);
+    if (step == 0) {
+        img_fail(err, IMG_FORMAT,
+                 "JSON text: the escape at position %zu is no character", i);
+    }
+    return step;
+}
+
 /* Check strings and count the members of all objects in well-formed text. */
 static int count_members(const char *text, size_t len, size_t *members,
                          struct img_error *err)
@@ -86,30 +111,21 @@ static int count_members(const char *text, size_t len, size_t *members,
     bool in_string = false;
 
     *members = 0;
-    for (size_t i = 0, n; i < len; i += n) {
-        n = 1;
-        if (in_string && (uint8_t)text[i] < 0x20) {
-            return img_fail(err, IMG_FORMAT,
-                            "JSON text: found byte 0x%02x in a string at "
-                            "position %zu, expected an escape",
-                            (unsigned)(uint8_t)text[i], i);
+    for (size_t i = 0, step; i < len; i += step) {
+        step = in_string ? string_step(text, len, i, err) : 1;
+        if (step == 0) {
+            return -1;
         }
-        if (in_string && text[i] == '\\') {
-            n = escape_len(text + i, len - i);
-            if (n == 0) {
-                return img_fail(err, IMG_FORMAT,
-                                "JSON text: the escape at position %zu is "
-                                "no character",
-                                i);
-            }
-        } else if (text[i] == '"') {
+        if (text[i] == '"') {
             in_string = !in_string;
-        } else if (!in_string && text[i] == '\'') {
+        }
+        if (!in_string && text[i] == '\'') {
             return img_fail(err, IMG_FORMAT,
                             "JSON text: found an apostrophe at position %zu, "
                             "expected a quotation mark",
                             i);
-        } else if (!in_string && text[i] == ':') {
+        }
+        if (!in_string && text[i] == ':') {
             (*members)++;
         }
     }
@@ -139,6 +155,7 @@ static bool is_no_number(json_object *node)
             json_object_get_uint64(node) == UINT64_MAX);
 }
 
+/* NOLINTBEGIN(readability-non-const-parameter): json_c_visit_userfunc */
 static int look_at_node(json_object *node, int flags, json_object *parent,
                         const char *key, size_t *idx, void *opaque)
 {
@@ -158,6 +175,7 @@ static int look_at_node(json_object *node, int flags, json_object *parent,
     }
     return JSON_C_VISIT_RETURN_CONTINUE;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 static int fail_depth(struct img_error *err)
 {

@@ -100,7 +100,8 @@ static int split_mode(char *text, const char **ivgen, const char **hash,
     char *dash = strchr(text, '-');
 
     if (dash == NULL) {
-        return fail_name("cipher mode", text, err);
+        fail_name("cipher mode", text, err);
+        return -1;
     }
     char *colon = strchr(dash, ':');
     *hash = colon != NULL ? colon + 1 : NULL;

@@ -142,8 +142,8 @@ static int vhdx_load(const struct vhdx_metadata *metadata, struct vhdx *out,
     return 0;
 }
 
-/* Add what the locator's entry (in a LEN bytes long locator) says. */
-static int describe_entry(const uint8_t *locator, size_t len, size_t at,
+/* Add what the locator's entry (in a ROOM bytes long locator) says. */
+static int describe_entry(const uint8_t *locator, size_t room, size_t at,
                           struct img_json *out, struct img_error *err)
 {
     static const char *const known[] = {"relative_path", "volume_path",
@@ -155,12 +155,12 @@ static int describe_entry(const uint8_t *locator, size_t len, size_t at,
     uint16_t key_len = img_load_le16(entry + 8);
     uint16_t value_len = img_load_le16(entry + 10);
 
-    if (!img_range_fits(key_off, key_len, len) ||
-        !img_range_fits(value_off, value_len, len)) {
+    if (!img_range_fits(key_off, key_len, room) ||
+        !img_range_fits(value_off, value_len, room)) {
         return img_fail(err, IMG_CORRUPT,
                         "VHDX parent locator: found text at %" PRIu32
                         " and %" PRIu32 ", expected inside its %zu bytes",
-                        key_off, value_off, len);
+                        key_off, value_off, room);
     }
     IMG_AUTO(img_free_ptr)
     char *key = img_utf16_dup(locator + key_off, key_len, false, err);
@@ -217,7 +217,7 @@ static int vhdx_describe(struct img_image *image, struct img_json **out,
                          struct img_error *err)
 {
     IMG_AUTO(vhdx_metadata_fini) struct vhdx_metadata metadata = {0};
-    struct vhdx vhdx;
+    struct vhdx vhdx = {0};
 
     if (vhdx_metadata_load(image->file, &metadata, err) < 0 ||
         vhdx_load(&metadata, &vhdx, err) < 0) {
@@ -254,7 +254,7 @@ int img_vhdx_open(struct img_file *file, struct img_image **out,
 {
     IMG_AUTO(vhdx_metadata_fini) struct vhdx_metadata metadata = {0};
     uint8_t signature[VHDX_SIGNATURE_LEN];
-    struct vhdx vhdx;
+    struct vhdx vhdx = {0};
     bool has_log = false;
 
     if (img_file_read(file, signature, sizeof(signature), 0, err) < 0) {

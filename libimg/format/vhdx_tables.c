@@ -58,7 +58,8 @@ static int region_find(struct img_file *file, uint8_t *table,
         return -1;
     }
     for (uint32_t i = 0; i < nr; i++) {
-        const uint8_t *entry = table + REGION_HEADER_LEN + i * ENTRY_LEN;
+        const uint8_t *entry =
+            table + REGION_HEADER_LEN + (size_t)i * ENTRY_LEN;
         if (memcmp(entry, metadata_region, VHDX_GUID_LEN) != 0) {
             continue;
         }

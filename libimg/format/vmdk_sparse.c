@@ -120,7 +120,7 @@ static int load_footer(struct img_file *file, uint8_t *header,
     const uint8_t *footer = bytes + SECTOR_LEN;
     const uint8_t *eos = bytes + 2 * (size_t)SECTOR_LEN;
 
-    if (file_len < 4 * SECTOR_LEN || file_len % SECTOR_LEN != 0) {
+    if (file_len < (uint64_t)4 * SECTOR_LEN || file_len % SECTOR_LEN != 0) {
         return img_fail(err, IMG_CORRUPT,
                         "VMDK footer: found a file of %" PRIu64
                         " bytes, expected at least four whole sectors",
@@ -139,7 +139,8 @@ static int load_footer(struct img_file *file, uint8_t *header,
                            "the end marker");
     }
     if (img_load_le64(footer + 56) == DIRECTORY_AT_END) {
-        return img_fail_at(err, IMG_CORRUPT, file_len - 2 * SECTOR_LEN + 56,
+        return img_fail_at(err, IMG_CORRUPT,
+                           file_len - (uint64_t)2 * SECTOR_LEN + 56,
                            "VMDK footer: found no grain directory in it");
     }
     memcpy(header, footer, SECTOR_LEN);

@@ -205,7 +205,7 @@ static int vpc_describe(struct img_image *image, struct img_json **out,
                         struct img_error *err)
 {
     uint8_t bytes[VPC_DYNAMIC_LEN];
-    struct vpc vpc;
+    struct vpc vpc = {0};
 
     if (footer_load(image->file, &vpc, err) < 0) {
         return -1;
@@ -244,7 +244,7 @@ int img_vpc_open(struct img_file *file, struct img_image **out,
                  struct img_error *err)
 {
     uint8_t bytes[VPC_DYNAMIC_LEN];
-    struct vpc vpc;
+    struct vpc vpc = {0};
 
     if (footer_load(file, &vpc, err) < 0) {
         return -1;
