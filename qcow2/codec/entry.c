@@ -39,6 +39,9 @@ int qcow2_l1_decode(const struct qcow2_header *header, uint64_t entry,
     if (off & (header->cluster_len - 1)) {
         return fail_l1(err, entry, "the offset of a cluster");
     }
+    if (off == 0 && entry != 0) {
+        return fail_l1(err, entry, "bit 63 to be 0 without an offset");
+    }
     if (off >= file_len && off != 0) {
         return fail_l1(err, entry, "an offset inside the file");
     }

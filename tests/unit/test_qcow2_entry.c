@@ -24,6 +24,10 @@ START_TEST(test_l1)
     unit_ok(qcow2_l1_decode(&h, COPIED | 0x50000, FILE_LEN, &e, &err), &err);
     ck_assert_uint_eq(e.l2_off, 0x50000);
     ck_assert(e.is_copied);
+    unit_fails(qcow2_l1_decode(&h, COPIED, FILE_LEN, &e, &err), &err,
+               IMG_CORRUPT,
+               "L1 entry: found 0x8000000000000000, expected bit 63 to be 0"
+               " without an offset");
     unit_fails(qcow2_l1_decode(&h, 0x60000, FILE_LEN, &e, &err), &err,
                IMG_CORRUPT,
                "L1 entry: found 0x0000000000060000, expected an offset inside"

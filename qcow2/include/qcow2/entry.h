@@ -20,8 +20,8 @@ struct qcow2_l1_entry {
 };
 
 /*
- * IMG_CORRUPT: reserved bits, or an offset that is unaligned or outside
- * FILE_LEN. ENTRY is the value in host byte order.
+ * IMG_CORRUPT: reserved bits, COPIED without an offset, or an offset that is
+ * unaligned or outside FILE_LEN. ENTRY is the value in host byte order.
  */
 int qcow2_l1_decode(const struct qcow2_header *header, uint64_t entry,
                     uint64_t file_len, struct qcow2_l1_entry *out,
