@@ -14,6 +14,10 @@
  * - NaN and the infinities, which json-c knows as numbers, and integers that
  *   do not fit: it makes them the nearest that does. (So the two extremes,
  *   -2^63 and 2^64 - 1, are refused with them.)
+ *
+ * json-c before 0.17 does not check all of its own allocations, so a
+ * process that runs out of memory in the tokener may crash there. Texts are
+ * short, IMG_JSON_MAX_LEN.
  */
 #include <math.h>
 #include <string.h>

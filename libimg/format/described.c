@@ -63,6 +63,17 @@ struct img_image *img_described_new(struct img_file *file, const char *name,
     return image;
 }
 
+int img_specific_info(const char *type, struct img_json *data,
+                      struct img_json **out, struct img_error *err)
+{
+    struct img_json *info = img_json_object();
+
+    img_json_set_string(info, "type", type);
+    img_json_set(info, "data", data);
+    *out = info;
+    return info != NULL ? 0 : img_fail_memory(err);
+}
+
 char *img_backing_name_load(struct img_file *file, uint64_t off, uint64_t len,
                             struct img_error *err)
 {

@@ -44,6 +44,13 @@ void img_described_free(struct img_image *image);
 /* For IMG_AUTO on an image that is still being made. */
 void img_described_free_ptr(struct img_image **image);
 
+/*
+ * QEMU's ImageInfoSpecific: TYPE and DATA, which is taken over. (What could
+ * not be allocated inside DATA is reported when it is printed.)
+ */
+int img_specific_info(const char *type, struct img_json *data,
+                      struct img_json **out, struct img_error *err);
+
 /* Largest backing name that QEMU accepts, without its NUL. */
 #define IMG_BACKING_NAME_MAX 1023u
 

@@ -292,10 +292,7 @@ static int luks_describe(struct img_image *image, struct img_json **out,
         img_luks_describe(header, sizeof(header), &data, err) < 0) {
         return -1;
     }
-    *out = img_json_object();
-    img_json_set_string(*out, "type", "luks");
-    img_json_set(*out, "data", data);
-    return 0;
+    return img_specific_info("luks", data, out, err);
 }
 
 static const struct img_image_ops luks_ops = {

@@ -233,10 +233,7 @@ static int vhdx_describe(struct img_image *image, struct img_json **out,
     }
     struct img_json *data = img_json_object();
     img_json_set(data, "parent-locator", parent);
-    *out = img_json_object();
-    img_json_set_string(*out, "type", "vhdx");
-    img_json_set(*out, "data", data);
-    return 0;
+    return img_specific_info("vhdx", data, out, err);
 }
 
 static const struct img_image_ops vhdx_ops = {

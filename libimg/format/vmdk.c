@@ -179,10 +179,7 @@ static int vmdk_describe(struct img_image *image, struct img_json **out,
         img_json_set_u64(data, "parent-cid", vmdk.desc.parent_cid);
     }
     img_json_set(data, "extents", extents);
-    *out = img_json_object();
-    img_json_set_string(*out, "type", "vmdk");
-    img_json_set(*out, "data", data);
-    return 0;
+    return img_specific_info("vmdk", data, out, err);
 }
 
 static const struct img_image_ops vmdk_ops = {

@@ -224,10 +224,7 @@ static int vpc_describe(struct img_image *image, struct img_json **out,
     }
     struct img_json *data = img_json_object();
     img_json_set_string(data, "parent-name", parent);
-    *out = img_json_object();
-    img_json_set_string(*out, "type", "vpc");
-    img_json_set(*out, "data", data);
-    return 0;
+    return img_specific_info("vpc", data, out, err);
 }
 
 static const struct img_image_ops vpc_ops = {
