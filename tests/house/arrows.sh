@@ -28,14 +28,14 @@ declare -A sees=(
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image graph ops'
     [tools]='base io engine format codec image graph ops')
-# The files that may use a library from outside. (--version prints the
-# versions of all of them: tools/help.c.)
+# The files that may use a library from outside. --version prints the
+# versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
-    [json-c]='^(libimg/base/json[a-z_]*\.[ch]|tools/help\.c)$'
-    [liburing]='^(libimg/engine/.*|tools/help\.c)$'
-    [libdeflate]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
-    [zstd]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
-    [zlib]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c)$'
+    [json-c]='^(libimg/base/json[a-z_]*\.[ch]|tools/help\.c|(tests|fuzz)/.*)$'
+    [liburing]='^(libimg/engine/.*|tools/help\.c|(tests|fuzz)/.*)$'
+    [libdeflate]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [zstd]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [zlib]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 
 # check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?

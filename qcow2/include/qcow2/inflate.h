@@ -6,8 +6,10 @@
 #ifndef QCOW2_INFLATE_H
 #define QCOW2_INFLATE_H
 
-#include <img/image.h>
+#include <img/error.h>
 #include <qcow2/geometry.h>
+
+struct img_inflater;
 
 int qcow2_inflater_new(struct img_inflater **out, struct img_error *err);
 void qcow2_inflater_free(struct img_inflater *inflater);
