@@ -119,12 +119,14 @@ int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
 {
     uint64_t file_len = img_file_len(check->q->image.file);
     uint32_t cluster_bits = check->q->header.cluster_bits;
+    uint64_t end;
 
     if (len == 0) {
         return 0;
     }
     /* The last cluster of a file may be partly missing, no more. */
-    if (off + len >= file_len + check->q->header.cluster_len) {
+    if (!img_add(off, len, &end) ||
+        end >= file_len + check->q->header.cluster_len) {
         qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
                          "reference to %llu bytes at %llu: the file ends at "
                          "%llu",
@@ -134,7 +136,7 @@ int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
     }
 
     uint64_t first = off >> cluster_bits;
-    uint64_t last = (off + len - 1) >> cluster_bits;
+    uint64_t last = (end - 1) >> cluster_bits;
     if (check->is_naming) {
         suspects_name(check, first, last, owner);
         return 0;

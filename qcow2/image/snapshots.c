@@ -28,7 +28,11 @@ struct window {
 static int window_move(struct window *window, struct img_file *file,
                        uint64_t off, struct img_error *err)
 {
-    if (img_file_read_padded(file, window->bytes, WINDOW_LEN, off, &window->len,
+    uint64_t file_len = img_file_len(file);
+    size_t len =
+        (size_t)img_min(WINDOW_LEN, off < file_len ? file_len - off : 0);
+
+    if (img_file_read_padded(file, window->bytes, len, off, &window->len,
                              err)) {
         return -1;
     }

@@ -33,13 +33,10 @@ STRICTER = [
      "a snapshot's L1 table must lie inside the file when it is opened"),
     (r"snapshot table|snapshot extra data|snapshot virtual disk size",
      "entries of the snapshot table must be whole and sane"),
-    (r"^.*L1 table.*(offset|end)|L1 table offset",
-     "the L1 table must lie inside the file"),
-    (r"refcount table.*offset|refcount table",
-     "the refcount table must lie inside the file"),
-    (r"snapshots? (table )?offset|snapshots_offset",
-     "the snapshot table must lie inside the file"),
-    (r"bitmap (directory|table|entry|name|granularity|type|flags|extra)",
+    (r"L1 table offset", "the L1 table must lie inside the file"),
+    (r"refcount table offset", "the refcount table must lie inside the file"),
+    (r"bitmaps? (extension|directory|table|entry|name|granularity|type|flags|"
+     r"extra)",
      "bitmaps must be whole and inside the file"),
     (r"table of \d+ entries passes the end of the file",
      "a table must lie inside the file"),
@@ -418,7 +415,7 @@ class Comparison:
         self.stricter = {}
         self.unusable = 0
 
-    def check(self, what, path):
+    def check(self, what, path, is_whole=False):
         self.cases += 1
         ours = run(IMGCHAIN, "check", "-f", "qcow2", "--output", "json", path,
                    ok=False)
@@ -434,7 +431,7 @@ class Comparison:
                 self.fail(what, "qemu-img refused it (%s), imgchain did not" %
                           theirs.stderr.decode().strip())
         elif not ours.stdout:
-            self.refused(what, ours)
+            self.refused(what, ours, is_whole)
         else:
             self.compare(what, ours, theirs)
 
@@ -442,10 +439,11 @@ class Comparison:
         self.failures.append(what)
         print("FAIL %s: %s" % (what, text))
 
-    def refused(self, what, ours):
+    def refused(self, what, ours, is_whole):
         message = ours.stderr.decode()
         for pattern, reason in STRICTER:
-            if ours.returncode == 1 and re.search(pattern, message):
+            if (not is_whole and ours.returncode == 1 and
+                    re.search(pattern, message)):
                 self.stricter[reason] = self.stricter.get(reason, 0) + 1
                 return
         self.fail(what, "refused without a known reason: " + message.strip())
@@ -474,7 +472,7 @@ def main():
         for number, options in enumerate(OPTIONS):
             images.make(number, options)
         for name, path in images.made:
-            comparison.check(name, path)
+            comparison.check(name, path, is_whole=True)
         broken = os.path.join(folder, "broken.qcow2")
         for name, path in images.made:
             for round_ in range(ROUNDS):

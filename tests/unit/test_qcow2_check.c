@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The counting check: counts, messages and bounds. */
+#include <errno.h>
+
 #include <qcow2/check.h>
 
 #include "qcow2_build.h"
@@ -208,6 +210,51 @@ START_TEST(test_max_problems)
 }
 END_TEST
 
+/* Open and check B's file, whose Nth read fails; true when none failed. */
+static bool survives_fault(struct build *b, uint64_t n)
+{
+    struct img_fault fault = {.fail_at_read = n, .fail_errno = EIO};
+    struct qcow2_check_options options = {0};
+    struct qcow2_check_result result;
+    struct img_file *faulty;
+    struct img_image *image = NULL;
+
+    unit_ok(img_file_with_faults(b->file, &fault, &faulty, &b->err), &b->err);
+    img_error_clear(&b->err);
+    bool is_good =
+        qcow2_open(faulty, &(struct qcow2_options){0}, &image, &b->err) == 0 &&
+        qcow2_check(image, &options, &result, &b->err) == 0;
+    if (!is_good) {
+        ck_assert_int_eq((int)b->err.code, (int)IMG_IO);
+        ck_assert_str_eq(b->err.path, "test.qcow2");
+    }
+    img_image_free(image);
+    img_file_unref(faulty);
+    return is_good;
+}
+
+START_TEST(test_each_read_fails)
+{
+    struct build b;
+    uint64_t n = 1;
+
+    build_init(&b, 9);
+    build_snapshot(&b, 5, 6ull * CLUSTER, 1, VIRTUAL_LEN);
+    build_put64(&b, 6 * CLUSTER, 7 * CLUSTER);
+    build_put64(&b, 7 * CLUSTER, 8 * CLUSTER);
+    build_file(&b);
+    while (!survives_fault(&b, n)) {
+        n++;
+    }
+    /*
+     * Twice the first cluster, snapshot table, refcount table, two L1 and
+     * two L2 tables, the refcount block for COPIED and for the comparison.
+     */
+    ck_assert_uint_eq(n - 1, 10);
+    build_fini(&b);
+}
+END_TEST
+
 UNIT_SUITE("qcow2_check", test_clean, test_leak, test_refcount_too_small,
            test_copied, test_past_end, test_owners, test_amplification,
-           test_limits, test_max_problems)
+           test_limits, test_max_problems, test_each_read_fails)
