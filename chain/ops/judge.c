@@ -149,6 +149,20 @@ static void open_backing(struct chain_judge *judge)
                         &judge->backing_file_error);
 }
 
+/* Not of another format than requested, not a layer of the source, and for a
+   snapshot something that can be an overlay: worth a look inside. */
+static bool is_candidate(const struct chain_judge *judge)
+{
+    const char *format = judge->dest_format;
+
+    if (strcmp(format, judge->probe.format->name) != 0 ||
+        chain_find_file(judge->source, judge->dest_file) >= 0) {
+        return false;
+    }
+    return judge->effective != FOR_S || strcmp(format, "qcow2") == 0 ||
+           strcmp(format, "qed") == 0;
+}
+
 static void open_dest(struct chain_judge *judge)
 {
     stat_dest(judge);
@@ -165,10 +179,9 @@ static void open_dest(struct chain_judge *judge)
     if (!judge->dest_format) {
         judge->dest_format = judge->probe.format->name;
     }
-    if (strcmp(judge->dest_format, judge->probe.format->name) != 0) {
-        return;
+    if (is_candidate(judge)) {
+        open_dest_chain(judge);
     }
-    open_dest_chain(judge);
     if (judge->dest && judge->dest_image->backing_name) {
         open_backing(judge);
     }

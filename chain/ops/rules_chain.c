@@ -179,6 +179,12 @@ void rule_chain_intact(struct chain_judge *judge)
     if (judge->dest && chain_depth(judge->dest) > depth) {
         depth = chain_depth(judge->dest);
     }
+    if (judge->dest && judge->dest_image->backing_name &&
+        !judge->has_backing_ref) {
+        judge_say(judge, CHAIN_CHECK_SKIP,
+                  "not judged, because of backing-portable");
+        return;
+    }
     if (!judge_whole(judge, judge->source) ||
         !judge_whole(judge, judge->dest) ||
         !judge_recorded(judge, judge->source) ||

@@ -320,9 +320,9 @@ static char *remove_all(const struct chain_judge *judge,
     char *commands = NULL;
 
     for (size_t i = 0; i < image->snapshots_nr; i++) {
-        commands =
-            remedy_both(commands, remove_state(judge, "snapshot -q -d",
-                                               image->snapshots[i].id, false));
+        commands = remedy_both(commands,
+                               remove_state(judge, "snapshot -q -d",
+                                            image->snapshots[i].name, false));
     }
     for (size_t i = 0; i < nr; i++) {
         commands = remedy_both(commands,

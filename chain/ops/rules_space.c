@@ -32,11 +32,15 @@ static void tally_add(struct tally *tally, uint64_t off, uint64_t len)
     }
 }
 
-/* What is copied: everything the guest sees, or the active layer's own. */
+static bool is_copied(enum img_extent_kind kind)
+{
+    return kind == IMG_EXTENT_DATA || kind == IMG_EXTENT_COMPRESSED;
+}
+
+/* A full copy: everything that the guest sees. */
 static int tally_view(const struct chain_judge *judge, struct tally *tally,
                       struct img_error *err)
 {
-    bool own_only = judge->effective == FOR_H;
     struct chain_view *view = NULL;
     struct chain_extent extent;
     uint64_t off = 0;
@@ -48,16 +52,35 @@ static int tally_view(const struct chain_judge *judge, struct tally *tally,
     uint64_t total = chain_view_len(view);
     while (rc == 0 && off < total) {
         rc = chain_view_at(view, off, total - off, &extent, err);
-        if (rc == 0) {
-            if (extent.e.kind != IMG_EXTENT_ZERO &&
-                (!own_only || extent.layer == 0)) {
-                tally_add(tally, off, extent.e.len);
-            }
-            off += extent.e.len;
+        if (rc == 0 && is_copied(extent.e.kind)) {
+            tally_add(tally, off, extent.e.len);
         }
+        off += rc == 0 ? extent.e.len : 0;
     }
     chain_view_free(view);
     return rc;
+}
+
+/* A shallow copy: what the active layer owns. */
+static int tally_layer(const struct chain_judge *judge, struct tally *tally,
+                       struct img_error *err)
+{
+    uint64_t total = judge->source_image->virtual_len;
+    struct img_extent extent;
+    uint64_t off = 0;
+
+    while (off < total) {
+        if (img_image_map(judge->source_image, off, total - off, &extent,
+                          err) != 0) {
+            img_error_set_path(err, judge->request->source);
+            return -1;
+        }
+        if (is_copied(extent.kind)) {
+            tally_add(tally, off, extent.len);
+        }
+        off += extent.len;
+    }
+    return 0;
 }
 
 /* Data and metadata of a qcow2 image that maps TALLY's clusters. */
@@ -121,10 +144,12 @@ void rule_space_enough(struct chain_judge *judge)
     if (judge->dest_image && judge->dest_image->cluster_len > 0) {
         tally.cluster_len = judge->dest_image->cluster_len;
     }
-    if (chain_broken(judge->source)) {
+    bool is_shallow = judge->effective == FOR_H;
+    if (chain_broken(judge->source) && !is_shallow) {
         judge_say(judge, CHAIN_CHECK_SKIP,
                   "not judged, because of chain-intact");
-    } else if (tally_view(judge, &tally, &error) != 0) {
+    } else if ((is_shallow ? tally_layer(judge, &tally, &error)
+                           : tally_view(judge, &tally, &error)) != 0) {
         judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     } else if (!available(judge, &have)) {
         judge_say(judge, CHAIN_CHECK_UNPROVEN,

@@ -49,9 +49,12 @@ static const struct rule {
     [RULE_DEST_DISTINCT] = {"dest-distinct", FOR_ALL, NEED_FILE, 0,
                             rule_dest_distinct},
     [RULE_FORMAT_MATCH] = {"format-match", FOR_ALL, NEED_FILE,
-                           AFTER(RULE_DEST_DISTINCT), rule_format_match},
+                           AFTER(RULE_REQUEST_EXPLICIT) |
+                               AFTER(RULE_DEST_DISTINCT),
+                           rule_format_match},
     [RULE_METADATA_INTACT] = {"metadata-intact", FOR_ALL, NEED_FILE,
-                              AFTER(RULE_DEST_DISTINCT) |
+                              AFTER(RULE_REQUEST_EXPLICIT) |
+                                  AFTER(RULE_DEST_DISTINCT) |
                                   AFTER(RULE_FORMAT_MATCH),
                               rule_metadata_intact},
     [RULE_FEATURES_USABLE] = {"features-usable", FOR_ALL, NEED_IMAGE, 0,
@@ -171,9 +174,14 @@ static const char *obstacle(const struct chain_judge *judge,
                                                         : "dest-access";
     }
     if (rule->need >= NEED_IMAGE && !judge->dest_image) {
-        return judge_is_failed(judge, RULE_FORMAT_MATCH)    ? "format-match"
-               : judge_is_failed(judge, RULE_DEST_DISTINCT) ? "dest-distinct"
-                                                            : "metadata-intact";
+        static const enum chain_rule_id causes[] = {
+            RULE_REQUEST_EXPLICIT, RULE_DEST_DISTINCT, RULE_FORMAT_MATCH};
+        for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
+            if (judge_is_failed(judge, causes[i])) {
+                return rules[causes[i]].id;
+            }
+        }
+        return rules[RULE_METADATA_INTACT].id;
     }
     return NULL;
 }
