@@ -27,7 +27,7 @@ qemu-img create -q -f qcow2 -b "$dir/top.qcow2" -F qcow2 new.qcow2
 failed=0
 
 # What a program may open besides the images.
-harmless='^(/lib|/lib64|/usr/lib|/etc/ld\.so\.|/proc/|/sys/|/dev/null$)'
+harmless='^(/lib|/lib64|/usr/lib|/etc/ld\.so\.|/proc(/|$)|/sys/|/dev/null$)'
 harmless+='|^/usr/share/(locale|zoneinfo)|^/etc/(localtime|nsswitch|passwd)'
 
 # opened WANTED-EXIT ARGS...: names of images opened by a command, sorted,
@@ -36,14 +36,15 @@ opened()
 {
     local wanted=$1 status=0
     shift
-    strace -f -qq -s 4096 -e trace=open,openat,openat2 -e signal=none \
+    strace -f -qq -y -s 4096 -e trace=open,openat,openat2 -e signal=none \
         -o trace "$imgchain" "$@" >out 2>err || status=$?
     if [ "$status" -ne "$wanted" ]; then
         echo "imgchain $*: exit $status, expected $wanted: $(cat err)" >&2
         return 1
     fi
     # O_PATH only names a file, to see what it is; nothing is read by it.
-    grep -E '= [0-9]+' trace | grep -v O_PATH | sed -nE 's/^[^"]*"([^"]*)".*/\1/p' |
+    grep -E '= [0-9]+' trace | grep -vE 'O_PATH|\(-?[0-9]+<(/proc|/sys)' |
+        sed -nE 's/^[^"]*"([^"]*)".*/\1/p' |
         grep -vE "$harmless" | sed "s@^$dir/@@; s@^\./@@; s@^sub/\.\./@@" |
         sort | uniq -c | awk '{ print $1, $2 }'
 }
