@@ -33,8 +33,8 @@ STRICTER = [
      "a snapshot's L1 table must lie inside the file when it is opened"),
     (r"snapshot table|snapshot extra data|snapshot virtual disk size",
      "entries of the snapshot table must be whole and sane"),
-    (r"L1 table offset", "the L1 table must lie inside the file"),
-    (r"refcount table offset", "the refcount table must lie inside the file"),
+    (r"(l1_table|refcount_table|snapshots)_offset: found .*expected .*inside",
+     "the tables that the header names must lie inside the file"),
     (r"bitmaps? (extension|directory|table|entry|name|granularity|type|flags|"
      r"extra)",
      "bitmaps must be whole and inside the file"),
