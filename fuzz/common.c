@@ -16,7 +16,7 @@ enum {
 
 void fuzz_broken(const char *file, int line, const char *condition)
 {
-    fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, condition);
+    (void)fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, condition);
     abort();
 }
 

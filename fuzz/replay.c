@@ -19,14 +19,14 @@
 
 static int fail(const char *path)
 {
-    fprintf(stderr, "%s: %s\n", path, strerror(errno));
+    (void)fprintf(stderr, "%s: %s\n", path, strerror(errno));
     return -1;
 }
 
 static void close_file(FILE **file)
 {
     if (*file != NULL) {
-        fclose(*file);
+        (void)fclose(*file);
     }
 }
 

@@ -344,7 +344,7 @@ static int decode_area(struct decoder *d, const uint8_t *buf, size_t len,
 {
     uint64_t off = d->header->header_len;
     uint64_t end = img_min(d->header->cluster_len, len);
-    struct item item;
+    struct item item = {0};
 
     if (d->header->backing_name_off != 0) {
         end = img_min(end, d->header->backing_name_off);
@@ -366,7 +366,7 @@ static int decode_area(struct decoder *d, const uint8_t *buf, size_t len,
 }
 
 static int decode_backing_name(struct decoder *d, const uint8_t *buf,
-                               size_t len, struct img_error *err)
+                               size_t buf_len, struct img_error *err)
 {
     uint64_t off = d->header->backing_name_off;
     uint32_t name_len = d->header->backing_name_len;
@@ -374,12 +374,12 @@ static int decode_backing_name(struct decoder *d, const uint8_t *buf,
     if (off == 0) {
         return 0;
     }
-    if (!img_range_fits(off, name_len, len)) {
+    if (!img_range_fits(off, name_len, buf_len)) {
         return img_fail_at(err, IMG_CORRUPT, OFF_BACKING_FILE_OFFSET,
                            "backing_file_offset: found %" PRIu64
                            ", expected the name's %" PRIu32
                            " bytes inside the file's %zu",
-                           off, name_len, len);
+                           off, name_len, buf_len);
     }
     d->out->backing_name =
         copy_name(buf + off, name_len, off, "backing file name", err);

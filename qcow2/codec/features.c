@@ -39,11 +39,11 @@ static void format_bit(const struct qcow2_extensions *extensions, uint32_t bit,
     char escaped[BIT_TEXT_MAX - 16];
 
     if (name == NULL || name[0] == '\0') {
-        snprintf(out, BIT_TEXT_MAX, "%" PRIu32, bit);
+        (void)snprintf(out, BIT_TEXT_MAX, "%" PRIu32, bit);
         return;
     }
     img_escape(name, strlen(name), escaped, sizeof(escaped));
-    snprintf(out, BIT_TEXT_MAX, "%" PRIu32 " (%s)", bit, escaped);
+    (void)snprintf(out, BIT_TEXT_MAX, "%" PRIu32 " (%s)", bit, escaped);
 }
 
 int qcow2_features_check(const struct qcow2_header *header,
@@ -62,8 +62,8 @@ int qcow2_features_check(const struct qcow2_header *header,
         char one[BIT_TEXT_MAX];
 
         if (named == BITS_NAMED_MAX) {
-            snprintf(text + len, sizeof(text) - len, " and %d more",
-                     __builtin_popcountll(unknown));
+            (void)snprintf(text + len, sizeof(text) - len, " and %d more",
+                           __builtin_popcountll(unknown));
             break;
         }
         format_bit(extensions, bit, one);

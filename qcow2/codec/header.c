@@ -110,11 +110,12 @@ static int derive_geometry(struct qcow2_header *h, struct img_error *err)
 
     if (h->cluster_bits < min_bits ||
         h->cluster_bits > QCOW2_MAX_CLUSTER_BITS) {
-        return img_fail_at(
-            err, IMG_CORRUPT, OFF_CLUSTER_BITS,
-            "cluster_bits: found %" PRIu32 ", expected %" PRIu32 " to %u%s",
-            h->cluster_bits, min_bits, QCOW2_MAX_CLUSTER_BITS,
-            h->has_extended_l2 ? " with extended L2 entries" : "");
+        img_fail_at(err, IMG_CORRUPT, OFF_CLUSTER_BITS,
+                    "cluster_bits: found %" PRIu32 ", expected %" PRIu32
+                    " to %u%s",
+                    h->cluster_bits, min_bits, QCOW2_MAX_CLUSTER_BITS,
+                    h->has_extended_l2 ? " with extended L2 entries" : "");
+        return -1;
     }
     h->cluster_len = 1u << h->cluster_bits;
     h->l2_entry_len = h->has_extended_l2 ? 16 : 8;

@@ -11,7 +11,7 @@
  * 4096 bytes of the window the encoder is told to use. zstd: frames, skippable
  * ones too, until the cluster is full, the last one complete.
  *
- * libdeflate is asked first: it is twice as fast, and accepts every complete
+ * libdeflate is asked first: it is the faster one, and accepts every complete
  * stream of the right length that zlib accepts. (It also takes the length and
  * distance codes that deflate reserves, which zlib refuses; no encoder makes
  * them, and cluster data has no checksum that a damaged one could break
