@@ -165,6 +165,7 @@ fill()
 # poke FILE OFFSET HEX: overwrite bytes of a file.
 poke()
 {
+    # shellcheck disable=SC2001 # a pattern of two characters
     printf '%b' "$(sed 's/../\\x&/g' <<<"$3")" |
         dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }

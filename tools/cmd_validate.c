@@ -181,7 +181,7 @@ static int write_stamp(const struct chain_report *report, const char *path,
     if (!text || outfile_open(&file, path, err) < 0) {
         return -1;
     }
-    fprintf(file.stream, "%s\n", text);
+    (void)fprintf(file.stream, "%s\n", text);
     return outfile_commit(&file, err);
 }
 
@@ -267,11 +267,11 @@ static int validate(const struct validate_values *values,
     return code;
 }
 
-int cmd_validate_snapshot(void *values, char **operands, int nr)
+int cmd_validate_snapshot(void *opaque, char **operands, int nr)
 {
     (void)operands;
     (void)nr;
-    return validate(values, CHAIN_OP_SNAPSHOT);
+    return validate(opaque, CHAIN_OP_SNAPSHOT);
 }
 
 int cmd_validate_copy(void *opaque, char **operands, int nr)

@@ -28,13 +28,13 @@ struct command {
     const char *example;  /* a whole command line */
     const char *notes;    /* what exit codes mean, and the like */
     const struct option_spec *options;
-    unsigned without;
     size_t values_len;
+    /* NR operands, ended by NULL. Returns the exit code. */
+    int (*run)(void *opaque, char **operands, int nr);
+    unsigned without;
     int min_operands; /* with --fd one less */
     int max_operands; /* -1: any number */
     int usage_exit;   /* for bad options and operands */
-    /* NR operands, ended by NULL. Returns the exit code. */
-    int (*run)(void *values, char **operands, int nr);
 };
 
 extern const struct command commands[];
@@ -42,13 +42,13 @@ extern const struct command commands[];
 extern const struct option_spec info_options[], map_options[], check_options[],
     compare_options[], snapshot_options[], copy_options[], tree_options[];
 
-int cmd_info(void *values, char **operands, int nr);
-int cmd_map(void *values, char **operands, int nr);
-int cmd_check(void *values, char **operands, int nr);
-int cmd_compare(void *values, char **operands, int nr);
-int cmd_validate_snapshot(void *values, char **operands, int nr);
-int cmd_validate_copy(void *values, char **operands, int nr);
-int cmd_tree(void *values, char **operands, int nr);
+int cmd_info(void *opaque, char **operands, int nr);
+int cmd_map(void *opaque, char **operands, int nr);
+int cmd_check(void *opaque, char **operands, int nr);
+int cmd_compare(void *opaque, char **operands, int nr);
+int cmd_validate_snapshot(void *opaque, char **operands, int nr);
+int cmd_validate_copy(void *opaque, char **operands, int nr);
+int cmd_tree(void *opaque, char **operands, int nr);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */
 const struct command *command_find(int argc, char **argv, int *words);

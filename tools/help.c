@@ -40,8 +40,9 @@ static void put_command(struct output *out, const struct command *command)
 {
     char name[64];
 
-    snprintf(name, sizeof(name), "%s%s%s", command->name,
-             command->verb ? " " : "", command->verb ? command->verb : "");
+    (void)snprintf(name, sizeof(name), "%s%s%s", command->name,
+                   command->verb ? " " : "",
+                   command->verb ? command->verb : "");
     output_printf(out, "  %-18s %s\n", name, command->summary);
 }
 
@@ -91,10 +92,11 @@ static void put_option(struct output *out, const struct option_spec *spec)
     const char *equals = spec->arg && !is_optional ? "=" : "";
 
     if (spec->letter != 0) {
-        snprintf(names, sizeof(names), "-%c, --%s%s%s", spec->letter,
-                 spec->name, equals, arg);
+        (void)snprintf(names, sizeof(names), "-%c, --%s%s%s", spec->letter,
+                       spec->name, equals, arg);
     } else {
-        snprintf(names, sizeof(names), "    --%s%s%s", spec->name, equals, arg);
+        (void)snprintf(names, sizeof(names), "    --%s%s%s", spec->name, equals,
+                       arg);
     }
     output_printf(out, "  %-*s %s\n", NAME_COLUMN, names, spec->help);
 }

@@ -79,13 +79,13 @@ static void value_text(const struct img_json *value, char *out, size_t size)
     bool flag;
 
     if (string) {
-        snprintf(out, size, "%s", string);
+        (void)snprintf(out, size, "%s", string);
     } else if (img_json_as_bool(value, &flag)) {
-        snprintf(out, size, "%s", flag ? "yes" : "no");
+        (void)snprintf(out, size, "%s", flag ? "yes" : "no");
     } else {
         char *text = img_json_text(value, false, &err);
 
-        snprintf(out, size, "%s", text ? text : "?");
+        (void)snprintf(out, size, "%s", text ? text : "?");
         free(text);
     }
 }
@@ -138,7 +138,7 @@ static void put_object(struct output *out, const char *prefix,
     char label[64];
 
     for (size_t i = 0; img_json_entry(object, i, &key, &value); i++) {
-        snprintf(label, sizeof(label), "%s%s", prefix, key);
+        (void)snprintf(label, sizeof(label), "%s%s", prefix, key);
         if (img_json_type(value) == IMG_JSON_ARRAY) {
             put_list(out, label, value);
         } else {
@@ -182,7 +182,7 @@ static void put_snapshots(struct output *out, const struct img_image *image)
         struct tm parts;
 
         if (gmtime_r(&when, &parts)) {
-            strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &parts);
+            (void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &parts);
         }
         if (i == 0) {
             output_text(out, "internal snapshots\n");

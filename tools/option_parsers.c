@@ -120,7 +120,7 @@ static int parse_number(const char *arg, unsigned long max, unsigned long *out,
 int option_depth(void *field, const char *arg, struct img_error *err)
 {
     unsigned *depth = field;
-    unsigned long value;
+    unsigned long value = 0;
 
     if (parse_number(arg, CHAIN_MAX_DEPTH, &value, err) < 0) {
         return -1;
@@ -135,7 +135,7 @@ int option_depth(void *field, const char *arg, struct img_error *err)
 int option_fd(void *field, const char *arg, struct img_error *err)
 {
     int *fd = field;
-    unsigned long value;
+    unsigned long value = 0;
 
     if (parse_number(arg, 1u << 30, &value, err) < 0) {
         return -1;

@@ -155,7 +155,8 @@ static int fail_unknown(const struct command *command,
     if (optopt != 0) {
         return img_fail(err, IMG_USAGE, "option %s takes no value", shown);
     }
-    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="), word + 2);
+    (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(word + 2, "="),
+                   word + 2);
     for (size_t i = 0; i < tables->nr; i++) {
         nearest_offer(&best, name, tables->specs[i]->name);
     }

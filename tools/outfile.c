@@ -65,7 +65,7 @@ int outfile_commit(struct outfile *file, struct img_error *err)
     /* A full disk may be reported only now. */
     if (!is_good) {
         rc = fail(file, "cannot write", err);
-        fclose(stream);
+        (void)fclose(stream);
     } else if (fclose(stream) != 0) {
         rc = fail(file, "cannot write", err);
     } else if (rename(file->temporary, file->path) < 0) {
@@ -80,7 +80,7 @@ int outfile_commit(struct outfile *file, struct img_error *err)
 void outfile_discard(struct outfile *file)
 {
     if (file->stream) {
-        fclose(file->stream);
+        (void)fclose(file->stream);
     }
     if (file->temporary) {
         unlink(file->temporary);

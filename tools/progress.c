@@ -74,7 +74,7 @@ static void show_json(uint64_t now)
     text = img_json_text(line, false, &err);
     img_json_free(line);
     if (text) {
-        dprintf(STDERR_FILENO, "%s\n", text);
+        (void)dprintf(STDERR_FILENO, "%s\n", text);
     }
     free(text);
 }

@@ -37,12 +37,12 @@ const char *session_operand(const struct common_values *common, char **operands,
     if (nr > 0) {
         return operands[0];
     }
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", common->fd);
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", common->fd);
     len = readlink(link, buf, size - 1);
     if (len > 0 && buf[0] == '/') {
         buf[len] = '\0';
     } else {
-        snprintf(buf, size, "/dev/fd/%d", common->fd);
+        (void)snprintf(buf, size, "/dev/fd/%d", common->fd);
     }
     return buf;
 }

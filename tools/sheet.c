@@ -31,7 +31,7 @@ void sheet_row(struct output *out, const char *label, const char *fmt, ...)
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     sheet_text(out, label, text);
 }

@@ -17,15 +17,15 @@ const char *size_short(uint64_t len, char out[SIZE_TEXT_LEN])
     unsigned unit = 0;
 
     if (len < 1000) {
-        snprintf(out, SIZE_TEXT_LEN, "%u byte%s", (unsigned)len,
-                 len == 1 ? "" : "s");
+        (void)snprintf(out, SIZE_TEXT_LEN, "%u byte%s", (unsigned)len,
+                       len == 1 ? "" : "s");
         return out;
     }
     while (value >= 1000 && unit + 1 < sizeof(units) / sizeof(units[0])) {
         value /= 1024;
         unit++;
     }
-    snprintf(out, SIZE_TEXT_LEN, "%.3g %s", value, units[unit]);
+    (void)snprintf(out, SIZE_TEXT_LEN, "%.3g %s", value, units[unit]);
     return out;
 }
 
@@ -37,7 +37,8 @@ const char *size_exact(uint64_t len, char out[SIZE_TEXT_LEN])
     if (len < 1000) {
         memcpy(out, human, sizeof(human));
     } else {
-        snprintf(out, SIZE_TEXT_LEN, "%.30s (%" PRIu64 " bytes)", human, len);
+        (void)snprintf(out, SIZE_TEXT_LEN, "%.30s (%" PRIu64 " bytes)", human,
+                       len);
     }
     return out;
 }

@@ -20,7 +20,7 @@ static int put_xml(FILE *to, const char *before, const char *text,
     if (!safe) {
         return -1;
     }
-    fprintf(to, "%s%s%s", before, safe, after);
+    (void)fprintf(to, "%s%s%s", before, safe, after);
     return 0;
 }
 
@@ -47,12 +47,12 @@ static int put_details(FILE *to, const struct chain_check *check,
 static int put_problem(FILE *to, const char *element,
                        const struct chain_check *check, struct img_error *err)
 {
-    fprintf(to, "      <%s message=\"", element);
+    (void)fprintf(to, "      <%s message=\"", element);
     if (put_xml(to, "", check->message, "\">", err) < 0 ||
         put_details(to, check, err) < 0) {
         return -1;
     }
-    fprintf(to, "</%s>\n", element);
+    (void)fprintf(to, "</%s>\n", element);
     return 0;
 }
 
@@ -61,8 +61,8 @@ static int put_case(FILE *to, const struct verdict *verdict,
 {
     int rc = 0;
 
-    fprintf(to, "    <testcase classname=\"validate.%s\" name=\"%s\">\n",
-            verdict_operation(verdict->operation), check->id);
+    (void)fprintf(to, "    <testcase classname=\"validate.%s\" name=\"%s\">\n",
+                  verdict_operation(verdict->operation), check->id);
     switch (check->result) {
     case CHAIN_CHECK_FAIL:
         rc = put_problem(to, "failure", check, err);
@@ -75,17 +75,17 @@ static int put_case(FILE *to, const struct verdict *verdict,
                      err);
         break;
     case CHAIN_CHECK_WARN:
-        fprintf(to, "      <system-out>");
+        (void)fprintf(to, "      <system-out>");
         rc = put_xml(to, "warning: ", check->message, "\n", err);
         if (rc == 0) {
             rc = put_details(to, check, err);
         }
-        fprintf(to, "</system-out>\n");
+        (void)fprintf(to, "</system-out>\n");
         break;
     case CHAIN_CHECK_PASS:
         break;
     }
-    fprintf(to, "    </testcase>\n");
+    (void)fprintf(to, "    </testcase>\n");
     return rc;
 }
 
@@ -98,14 +98,15 @@ int verdict_junit(const struct verdict *verdict, const char *path,
     if (outfile_open(&file, path, err) < 0) {
         return -1;
     }
-    fprintf(file.stream,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
-            "  <testsuite name=\"imgchain validate %s\" tests=\"%zu\" "
-            "failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\">\n",
-            verdict_operation(verdict->operation), chain_report_len(report),
-            verdict_count(report, CHAIN_CHECK_FAIL),
-            verdict_count(report, CHAIN_CHECK_UNPROVEN),
-            verdict_count(report, CHAIN_CHECK_SKIP));
+    (void)fprintf(file.stream,
+                  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
+                  "  <testsuite name=\"imgchain validate %s\" tests=\"%zu\" "
+                  "failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\">\n",
+                  verdict_operation(verdict->operation),
+                  chain_report_len(report),
+                  verdict_count(report, CHAIN_CHECK_FAIL),
+                  verdict_count(report, CHAIN_CHECK_UNPROVEN),
+                  verdict_count(report, CHAIN_CHECK_SKIP));
     for (size_t i = 0; i < chain_report_len(report); i++) {
         if (put_case(file.stream, verdict, chain_report_at(report, i), err) <
             0) {
@@ -113,7 +114,7 @@ int verdict_junit(const struct verdict *verdict, const char *path,
             return -1;
         }
     }
-    fprintf(file.stream, "  </testsuite>\n</testsuites>\n");
+    (void)fprintf(file.stream, "  </testsuite>\n</testsuites>\n");
     return outfile_commit(&file, err);
 }
 
@@ -268,6 +269,6 @@ int verdict_sarif(const struct verdict *verdict, const char *path,
     if (!text || outfile_open(&file, path, err) < 0) {
         return -1;
     }
-    fprintf(file.stream, "%s\n", text);
+    (void)fprintf(file.stream, "%s\n", text);
     return outfile_commit(&file, err);
 }

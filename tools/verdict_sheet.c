@@ -86,7 +86,7 @@ static void put_summary(struct output *out, unsigned width,
             used += (size_t)len;
         }
     }
-    snprintf(head, sizeof(head), "%zu %s: ", nr, word);
+    (void)snprintf(head, sizeof(head), "%zu %s: ", nr, word);
     output_printf(out, "\n%s", head);
     sheet_wrap(out, width, (unsigned)strlen(head), ids);
 }

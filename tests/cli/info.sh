@@ -7,6 +7,7 @@ requires qemu-img qemu-io python3
 
 make_image base.qcow2 64G
 make_overlay top.qcow2 base.qcow2
+sync -f .
 on_disk=$(($(stat -c %b top.qcow2) * 512))
 
 run info top.qcow2
@@ -68,6 +69,8 @@ qemu-img snapshot -c first sub/high.qcow2
 qemu-img bitmap --add -g 128k sub/high.qcow2 dirt
 fill sub/high.qcow2 7 1M 64k
 qemu-img create -q -f raw plain.raw 3M
+# Delayed allocation would change the size on disk between two looks.
+sync -f .
 same_as_qemu sub/high.qcow2
 same_as_qemu --backing-chain sub/high.qcow2
 same_as_qemu -f raw top.qcow2

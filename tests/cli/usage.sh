@@ -78,7 +78,7 @@ for command in info map tree check compare 'validate snapshot' \
         fail 'no usage line'
     for option in --output -q -v -U -p --root --allow-probe --engine \
         --max-memory --max-depth --help; do
-        [ "$(grep -cE -- "^  (-., |    )?$option[], =[]|^  $option, " \
+        [ "$(grep -cE -- "^  (-., |    )?${option}[], =[]|^  ${option}, " \
             "$test_dir/stdout")" -eq 1 ] || fail "not one line for $option"
     done
     grep -qx 'Example:' "$test_dir/stdout" || fail 'no example'

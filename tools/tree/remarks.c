@@ -8,16 +8,16 @@
 #include "tree.h"
 
 const struct tree_remark tree_remarks[] = {
-    {FOREST_LOOP, "loop", true},
-    {FOREST_MISSING, "missing", true},
-    {FOREST_UNREADABLE, "unreadable", true},
-    {FOREST_NO_FILE, "no-file", true},
-    {FOREST_WRONG_FORMAT, "wrong-format", true},
-    {FOREST_UNDECLARED, "undeclared-format", true},
-    {FOREST_NEWER, "newer-base", false},
-    {FOREST_WRITABLE, "writable-base", false},
-    {FOREST_ORPHAN, "orphan", false},
-    {0, NULL, false},
+    {"loop", FOREST_LOOP, true},
+    {"missing", FOREST_MISSING, true},
+    {"unreadable", FOREST_UNREADABLE, true},
+    {"no-file", FOREST_NO_FILE, true},
+    {"wrong-format", FOREST_WRONG_FORMAT, true},
+    {"undeclared-format", FOREST_UNDECLARED, true},
+    {"newer-base", FOREST_NEWER, false},
+    {"writable-base", FOREST_WRITABLE, false},
+    {"orphan", FOREST_ORPHAN, false},
+    {NULL, 0, false},
 };
 
 static const char *or_none(const char *text)
@@ -46,39 +46,42 @@ const char *tree_remark_text(const struct forest *forest,
     }
     switch (remark->bit) {
     case FOREST_LOOP:
-        snprintf(out, TREE_REMARK_LEN,
-                 "loop: its backing files lead back to it (through %s)", name);
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "loop: its backing files lead back to it (through %s)",
+                       name);
         break;
     case FOREST_MISSING:
-        snprintf(out, TREE_REMARK_LEN, "missing: there is no such file");
+        (void)snprintf(out, TREE_REMARK_LEN, "missing: there is no such file");
         break;
     case FOREST_UNREADABLE:
-        snprintf(out, TREE_REMARK_LEN, "not read: %s", or_none(node->why));
+        (void)snprintf(out, TREE_REMARK_LEN, "not read: %s",
+                       or_none(node->why));
         break;
     case FOREST_NO_FILE:
-        snprintf(out, TREE_REMARK_LEN, "backing name not followed: %s",
-                 or_none(node->why));
+        (void)snprintf(out, TREE_REMARK_LEN, "backing name not followed: %s",
+                       or_none(node->why));
         break;
     case FOREST_WRONG_FORMAT:
-        snprintf(out, TREE_REMARK_LEN,
-                 "wrong format: records its base as %s, the base is %s", format,
-                 looks_like);
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "wrong format: records its base as %s, the base is %s",
+                       format, looks_like);
         break;
     case FOREST_UNDECLARED:
-        snprintf(out, TREE_REMARK_LEN,
-                 "backing format not recorded (the base looks like %s)",
-                 looks_like);
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "backing format not recorded (the base looks like %s)",
+                       looks_like);
         break;
     case FOREST_NEWER:
-        snprintf(out, TREE_REMARK_LEN, "changed after an overlay of it was");
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "changed after an overlay of it was");
         break;
     case FOREST_WRITABLE:
-        snprintf(out, TREE_REMARK_LEN,
-                 "a base, but its mode lets it be written");
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "a base, but its mode lets it be written");
         break;
     case FOREST_ORPHAN:
-        snprintf(out, TREE_REMARK_LEN,
-                 "stands alone: no base, no overlays here");
+        (void)snprintf(out, TREE_REMARK_LEN,
+                       "stands alone: no base, no overlays here");
         break;
     }
     return out;
@@ -90,11 +93,11 @@ const char *tree_summary(const struct forest_node *node,
     char size[SIZE_TEXT_LEN];
 
     if (!node->format) {
-        snprintf(out, TREE_SUMMARY_LEN, "%s",
-                 node->remarks & FOREST_MISSING ? "missing" : "not read");
+        (void)snprintf(out, TREE_SUMMARY_LEN, "%s",
+                       node->remarks & FOREST_MISSING ? "missing" : "not read");
     } else {
-        snprintf(out, TREE_SUMMARY_LEN, "%s, %s", node->format,
-                 size_short(node->virtual_len, size));
+        (void)snprintf(out, TREE_SUMMARY_LEN, "%s, %s", node->format,
+                       size_short(node->virtual_len, size));
     }
     return out;
 }

@@ -26,8 +26,8 @@ int tree_rows(const struct forest *forest, struct tree_row **out, size_t *nr,
               struct img_error *err);
 
 struct tree_remark {
-    enum forest_remark bit;
     const char *id;
+    enum forest_remark bit;
     bool is_problem; /* else a note */
 };
 /* All remarks there are, ended by id NULL. */
