@@ -40,6 +40,19 @@ static int fail_nested(const struct chain_layer *upper,
     return -1;
 }
 
+/* No command helps where UPPER could not be read even so. */
+static int fail_unreadable(const struct chain_layer *upper, const char *shown,
+                           struct img_error *err)
+{
+    const char *why = upper->image->unreadable_why;
+
+    img_fail(err, IMG_UNSUPPORTED,
+             "%s; nor is the format of its backing file \"%s\" recorded",
+             why ? why : "its contents cannot be read", shown);
+    img_error_set_path(err, upper->path);
+    return -1;
+}
+
 int chain_fail_undeclared(const struct chain_layer *upper,
                           const struct chain_layer *lower,
                           struct img_error *err)
@@ -50,13 +63,16 @@ int chain_fail_undeclared(const struct chain_layer *upper,
     if (lower->ref != &lower->own_ref) {
         return fail_nested(upper, lower, err);
     }
+    img_escape(name, strlen(name), shown, sizeof(shown));
+    if (!upper->image->is_readable) {
+        return fail_unreadable(upper, shown, err);
+    }
     IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(name, err);
     IMG_AUTO(img_free_ptr)
     char *path = quoted ? chain_shell_quote_path(upper->path, err) : NULL;
     if (!path) {
         return -1;
     }
-    img_escape(name, strlen(name), shown, sizeof(shown));
     img_fail(err, IMG_UNDECLARED,
              "the format of its backing file \"%s\" is not recorded; record "
              "it with: qemu-img rebase -u -b %s -F %s %s",
