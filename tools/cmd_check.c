@@ -161,11 +161,12 @@ static void put_summary(struct output *out,
 
 static int code_of(const struct qcow2_check_result *result)
 {
-    if (result->corruptions > 0) {
-        return CHECK_CORRUPT;
-    }
+    /* As qemu-img: what could not be checked goes before what was found. */
     if (result->check_errors > 0) {
         return CHECK_NOT_DONE;
+    }
+    if (result->corruptions > 0) {
+        return CHECK_CORRUPT;
     }
     return result->leaks > 0 ? CHECK_LEAKS : CHECK_CLEAN;
 }
