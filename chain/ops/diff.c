@@ -115,7 +115,7 @@ bool chain_diff_mark(const uint8_t *a, const uint8_t *b, size_t len,
 
 static bool bit_at(const uint8_t *bits, size_t idx)
 {
-    return (bits[idx / 8] >> (idx % 8)) & 1u;
+    return ((unsigned)bits[idx / 8] >> (idx % 8) & 1u) != 0;
 }
 
 /* The first bit at or after FROM that is VALUE, END when there is none. */
