@@ -87,7 +87,7 @@ expect_line 'bitmaps             flags ["auto"], name dirt, granularity 131072'
 # A backing format that is not recorded is not guessed, unless asked: the
 # type of the header extension is changed to one that nobody knows.
 cp top.qcow2 silent.qcow2
-at=$(grep -obUaP '\xe2\x79\x2a\xca' silent.qcow2 | head -n 1 | cut -d: -f1)
+at=$(LC_ALL=C grep -obUaP '\xe2\x79\x2a\xca' silent.qcow2 | head -n 1 | cut -d: -f1)
 poke silent.qcow2 "$at" 0badcafe
 run info silent.qcow2
 expect_exit 0
