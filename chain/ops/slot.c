@@ -19,7 +19,9 @@ void chain_compute_fini(struct chain_compute *compute)
         qcow2_inflater_free(compute->inflater);
     }
     free(compute->scratch);
-    memset(compute, 0, sizeof(*compute));
+    compute->inflater = NULL;
+    compute->scratch = NULL;
+    compute->scratch_cap = 0;
 }
 
 static int reserve(uint8_t **buf, size_t *cap, size_t len,
@@ -110,23 +112,14 @@ void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
     chain_queue_fail(queue, slot->piece->seq, error);
 }
 
-static int check_reads(const struct chain_slot *slot, struct img_error *err)
+static void fail_read(const struct img_request *request, struct img_error *err)
 {
-    for (uint32_t i = 0; i < slot->requests_nr; i++) {
-        const struct img_request *request = &slot->requests[i];
-        if (request->result < 0) {
-            img_fail_sys(err, -request->result, "cannot read %zu bytes",
-                         request->len);
-            if (err->code != IMG_MEMORY) {
-                err->code = IMG_IO;
-            }
-            err->has_off = true;
-            err->off = request->off;
-            img_error_set_path(err, img_file_path(request->file));
-            return -1;
-        }
+    img_fail_sys(err, -request->result, "cannot read %zu bytes", request->len);
+    if (err->code != IMG_MEMORY) {
+        err->code = IMG_IO;
     }
-    return 0;
+    err->has_off = true;
+    err->off = request->off;
 }
 
 static int inflate_read(const struct chain_read *read, const void *stored,
@@ -148,28 +141,67 @@ static int inflate_read(const struct chain_read *read, const void *stored,
     return 0;
 }
 
-static int inflate_side(struct chain_slot *slot, unsigned side,
-                        uint32_t first_request, struct chain_compute *compute,
-                        struct img_error *err)
+/* Make the bytes of read IDX of SIDE ready to be compared. */
+static int arrive(struct chain_slot *slot, unsigned side, uint32_t idx,
+                  const struct img_request *request,
+                  struct chain_compute *compute, struct img_error *err)
 {
-    const struct chain_piece *piece = slot->piece;
+    const struct chain_read *read = &slot->piece->reads[side][idx];
 
-    for (uint32_t i = 0; i < piece->reads_nr[side]; i++) {
-        const struct chain_read *read = &piece->reads[side][i];
-        if (!read->image) {
-            continue;
-        }
-        if (!compute->inflater &&
-            qcow2_inflater_new(&compute->inflater, err) != 0) {
-            return -1;
-        }
-        if (inflate_read(read, slot->requests[first_request + i].buf,
-                         slot->side[side] + read->buf_off, compute, err) != 0) {
-            img_error_set_path(err, img_file_path(read->file));
-            return -1;
+    if (request->result < 0) {
+        fail_read(request, err);
+        return -1;
+    }
+    if (!read->image) {
+        return 0;
+    }
+    if (!compute->inflater &&
+        qcow2_inflater_new(&compute->inflater, err) != 0) {
+        return -1;
+    }
+    return inflate_read(read, request->buf, slot->side[side] + read->buf_off,
+                        compute, err);
+}
+
+/* All reads of both sides; the first error is the one that is kept. */
+static int arrive_all(struct chain_slot *slot, struct chain_compute *compute,
+                      struct img_error *err)
+{
+    uint32_t idx = 0;
+    int rc = 0;
+
+    for (unsigned side = 0; side < CHAIN_SIDES; side++) {
+        for (uint32_t i = 0; i < slot->piece->reads_nr[side]; i++, idx++) {
+            struct img_error *error = rc == 0 ? err : &compute->later;
+            const struct img_request *request = &slot->requests[idx];
+            slot->is_bad[idx] =
+                arrive(slot, side, i, request, compute, error) != 0;
+            if (slot->is_bad[idx]) {
+                img_error_set_path(error, img_file_path(request->file));
+                rc = -1;
+            }
         }
     }
-    return 0;
+    return rc;
+}
+
+/* Is a byte of SEGMENT missing? */
+static bool is_missing(const struct chain_slot *slot,
+                       const struct chain_segment *segment)
+{
+    uint32_t idx = 0;
+
+    for (unsigned side = 0; side < CHAIN_SIDES; side++) {
+        for (uint32_t i = 0; i < slot->piece->reads_nr[side]; i++, idx++) {
+            const struct chain_read *read = &slot->piece->reads[side][i];
+            if (slot->is_bad[idx] &&
+                read->buf_off < segment->buf_off + segment->len &&
+                segment->buf_off < read->buf_off + read->len) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 static void note_first(struct chain_piece *piece, uint64_t guest_off)
@@ -223,20 +255,20 @@ int chain_slot_compare(struct chain_slot *slot, struct chain_compute *compute,
                        struct img_error *err)
 {
     struct chain_piece *piece = slot->piece;
+    int rc = arrive_all(slot, compute, err);
 
-    if (check_reads(slot, err) != 0 ||
-        inflate_side(slot, 0, 0, compute, err) != 0 ||
-        inflate_side(slot, 1, piece->reads_nr[0], compute, err) != 0) {
-        return -1;
-    }
     for (uint32_t i = 0; i < piece->segments_nr; i++) {
-        if (compare_segment(slot, &piece->segments[i], compute->all, err) !=
-            0) {
-            return -1;
+        const struct chain_segment *segment = &piece->segments[i];
+        if (rc != 0 && is_missing(slot, segment)) {
+            continue;
+        }
+        struct img_error *error = rc == 0 ? err : &compute->later;
+        if (compare_segment(slot, segment, compute->all, error) != 0) {
+            rc = -1;
         }
         if (piece->has_difference && !compute->all) {
             break;
         }
     }
-    return 0;
+    return rc;
 }

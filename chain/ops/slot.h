@@ -20,6 +20,8 @@ struct chain_slot {
     uint32_t requests_nr;
     /* All reads of side A, then those of side B. */
     struct img_request requests[CHAIN_SIDES * CHAIN_PIECE_READS];
+    /* Those whose bytes are not there: they could not be read or inflated. */
+    bool is_bad[CHAIN_SIDES * CHAIN_PIECE_READS];
 };
 
 /* What one thread needs to inflate and compare. */
@@ -28,6 +30,7 @@ struct chain_compute {
     struct img_inflater *inflater; /* made when first needed */
     uint8_t *scratch;              /* one inflated unit */
     size_t scratch_cap;
+    struct img_error later; /* after the first one: not told */
 };
 
 void chain_compute_fini(struct chain_compute *compute);
@@ -43,7 +46,10 @@ void chain_slot_fini(struct chain_slot *slot);
 void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
                      struct chain_queue *queue);
 
-/* All requests are done: inflate, compare, fill in the piece's outcome. */
+/*
+ * All requests are done: inflate, compare, fill in the piece's outcome. Fails
+ * with the first error; what did arrive is compared all the same.
+ */
 int chain_slot_compare(struct chain_slot *slot, struct chain_compute *compute,
                        struct img_error *err);
 
