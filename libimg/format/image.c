@@ -48,8 +48,12 @@ int img_image_describe(struct img_image *image, struct img_json **out,
                        struct img_error *err)
 {
     *out = NULL;
-    return image->ops->describe != NULL ? image->ops->describe(image, out, err)
-                                        : 0;
+    if (image->ops->describe != NULL &&
+        image->ops->describe(image, out, err) != 0) {
+        img_error_set_path(err, img_file_path(image->file));
+        return -1;
+    }
+    return 0;
 }
 
 void img_image_set_data_file(struct img_image *image, struct img_file *file)

@@ -43,7 +43,8 @@ static void piece_absent(const struct qcow2_image *q, uint64_t off,
 
     if (idx < q->l1_entries) {
         size_t left = (size_t)(q->l1_entries - idx);
-        size_t nr = qcow2_words_equal(q->l1 + idx * 8, left, 0);
+        /* The first is known to be absent, whatever its other bits are. */
+        size_t nr = 1 + qcow2_words_equal(q->l1 + (idx + 1) * 8, left - 1, 0);
 
         if (nr < left) {
             run = (idx + nr) * covers - off;
