@@ -182,6 +182,9 @@ static int apply(const struct option_spec *spec, void *values, const char *arg,
         return -1;
     }
     memcpy(text, err->text, sizeof(text));
+    if (!arg) {
+        return img_fail(err, IMG_USAGE, "--%s %s", spec->name, text);
+    }
     img_escape(arg, strlen(arg), shown, sizeof(shown));
     return img_fail(err, IMG_USAGE, "--%s: '%s' %s", spec->name, shown, text);
 }
@@ -210,6 +213,7 @@ int options_parse(const struct command *command, int argc, char **argv,
                   void *values, int *first, struct img_error *err)
 {
     struct common_values *common = values;
+    const struct option_spec *spec;
     struct getopt_tables tables;
     int value;
 
@@ -226,16 +230,16 @@ int options_parse(const struct command *command, int argc, char **argv,
         if (value == -1) {
             break;
         }
-        if (value == '?') {
+        /* No option has the letter '?': that is what unknown ones come as. */
+        spec = spec_of(&tables, value == ':' ? optopt : value);
+        if (!spec) {
             return fail_unknown(command, &tables, argv[optind - 1], err);
         }
         if (value == ':') {
-            const struct option_spec *spec = spec_of(&tables, optopt);
-
             return img_fail(err, IMG_USAGE, "option --%s needs a value: %s",
                             spec->name, spec->arg);
         }
-        if (apply(spec_of(&tables, value), values, optarg, err) < 0) {
+        if (apply(spec, values, optarg, err) < 0) {
             return -1;
         }
     }
