@@ -35,15 +35,15 @@ struct img_roots;
 #define CHAIN_MAX_DEPTH 200u
 
 struct chain_options {
-    const char *format;     /* of the top file; NULL: probe it */
-    const char *snapshot;   /* read the top through this internal snapshot */
-    int fd;                 /* inherited descriptor of the top file, or -1 */
-    bool force_share;       /* take and test no lock */
-    bool allow_probe;       /* probe backing files of unrecorded format */
-    bool direct;            /* O_DIRECT for data */
-    bool top_only;          /* open nothing but the named file */
-    bool keep_broken;       /* see chain_broken */
-    unsigned max_depth;     /* 0: CHAIN_MAX_DEPTH */
+    const char *format;   /* of the top file; NULL: probe it */
+    const char *snapshot; /* read the top through this internal snapshot */
+    int fd;               /* inherited descriptor of the top file, or -1 */
+    bool force_share;     /* take and test no lock */
+    bool allow_probe;     /* probe backing files of unrecorded format */
+    bool direct;          /* O_DIRECT for data */
+    bool top_only;        /* open nothing but the named file */
+    bool keep_broken;     /* see chain_broken */
+    unsigned max_depth;   /* 0: CHAIN_MAX_DEPTH */
     const struct img_roots *roots;
 };
 
@@ -72,8 +72,7 @@ IMG_PUBLIC const struct img_error *chain_broken(const struct chain *chain);
 IMG_PUBLIC uint64_t chain_virtual_len(const struct chain *chain);
 
 /* Layer IDX < chain_depth. Borrowed, as all that follows from it. */
-const struct chain_layer *chain_layer_at(const struct chain *chain,
-                                         size_t idx);
+const struct chain_layer *chain_layer_at(const struct chain *chain, size_t idx);
 struct img_image *chain_layer_image(const struct chain_layer *layer);
 struct img_file *chain_layer_file(const struct chain_layer *layer);
 /* The path it was opened by: joined as spelled, not normalised. */

@@ -25,14 +25,14 @@ enum chain_verdict {
 
 /* Which engine reads (img/engine.h's enum img_engine_kind, by number). */
 struct chain_compare_options {
-    bool strict_size;      /* other sizes are different (qemu-img -s) */
-    bool all;              /* go on after the first difference */
-    bool no_identity;      /* read even what identity would settle */
-    bool no_shared;        /* do not ask for physical extents */
-    int engine;            /* enum img_engine_kind */
-    unsigned threads;      /* 0: one per core, at most 8 */
-    uint64_t limit_len;    /* compare only so many bytes; 0: all */
-    uint64_t budget_len;   /* bytes in flight over all; 0: 32 MiB */
+    bool strict_size;           /* other sizes are different (qemu-img -s) */
+    bool all;                   /* go on after the first difference */
+    bool no_identity;           /* read even what identity would settle */
+    bool no_shared;             /* do not ask for physical extents */
+    int engine;                 /* enum img_engine_kind */
+    unsigned threads;           /* 0: one per core, at most 8 */
+    uint64_t limit_len;         /* compare only so many bytes; 0: all */
+    uint64_t budget_len;        /* bytes in flight over all; 0: 32 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
     /* Called from the calling thread, now and then. May be NULL. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
@@ -46,7 +46,7 @@ struct chain_proof {
     uint64_t same_file_len;
     uint64_t both_zero_len;
     uint64_t shared_extents_len;
-    uint64_t read_len;     /* settled by reading */
+    uint64_t read_len; /* settled by reading */
 };
 
 struct chain_compare_result {

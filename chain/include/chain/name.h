@@ -36,15 +36,15 @@ enum chain_ref_kind {
 struct chain_ref {
     enum chain_name_style style;
     enum chain_ref_kind kind;
-    char *path;       /* as spelled. Only one of style RELATIVE is joined to
-                         a folder; a relative path after file: or in json: is
-                         relative to the process's working directory */
-    char *format;     /* from a json: format driver; NULL: not said */
-    bool has_slice;   /* raw driver's offset and size */
+    char *path;     /* as spelled. Only one of style RELATIVE is joined to
+                       a folder; a relative path after file: or in json: is
+                       relative to the process's working directory */
+    char *format;   /* from a json: format driver; NULL: not said */
+    bool has_slice; /* raw driver's offset and size */
     uint64_t slice_off;
-    uint64_t slice_len; /* UINT64_MAX: to the end */
-    bool is_backing_null;       /* json "backing": null ends the chain */
-    struct chain_ref *backing;  /* json "backing": {...}, or NULL */
+    uint64_t slice_len;        /* UINT64_MAX: to the end */
+    bool is_backing_null;      /* json "backing": null ends the chain */
+    struct chain_ref *backing; /* json "backing": {...}, or NULL */
 };
 
 /*

@@ -26,23 +26,23 @@ enum chain_name_requirement {
 
 struct chain_validate_request {
     enum chain_operation operation;
-    const char *source;         /* the active layer's file */
-    const char *source_format;  /* NULL: probe */
+    const char *source;        /* the active layer's file */
+    const char *source_format; /* NULL: probe */
     const char *dest;
-    const char *dest_format;    /* NULL: probe, with a warning */
-    int dest_fd;                /* inherited descriptor, or -1 */
-    const char *backing_name;   /* expected text of the backing name; NULL */
+    const char *dest_format;  /* NULL: probe, with a warning */
+    int dest_fd;              /* inherited descriptor, or -1 */
+    const char *backing_name; /* expected text of the backing name; NULL */
     enum chain_name_requirement require;
-    bool allow_larger;          /* snapshot: a larger overlay is wanted */
+    bool allow_larger; /* snapshot: a larger overlay is wanted */
     bool allow_data_file;
-    bool target_is_zero;        /* copy: the caller will trust its zeros */
+    bool target_is_zero; /* copy: the caller will trust its zeros */
     bool synchronous_writes;
-    bool force_share;           /* -U: the source is in use */
+    bool force_share; /* -U: the source is in use */
     bool allow_probe;
-    const char *as_user;        /* judge access for this user; NULL: self */
-    const char *qemu_version;   /* "7.2"; NULL: 7.2 and later */
+    const char *as_user;      /* judge access for this user; NULL: self */
+    const char *qemu_version; /* "7.2"; NULL: 7.2 and later */
     const struct img_roots *roots;
-    unsigned max_depth;         /* 0: CHAIN_MAX_DEPTH */
+    unsigned max_depth;                   /* 0: CHAIN_MAX_DEPTH */
     struct chain_compare_options compare; /* engine, progress, cancel */
 };
 
@@ -50,19 +50,19 @@ enum chain_check_result {
     CHAIN_CHECK_PASS,
     CHAIN_CHECK_FAIL,
     CHAIN_CHECK_WARN,
-    CHAIN_CHECK_SKIP,     /* does not apply, or depends on a failed check */
+    CHAIN_CHECK_SKIP, /* does not apply, or depends on a failed check */
     CHAIN_CHECK_UNPROVEN,
 };
 
 /* Strings are NUL-terminated, escaped; NULL where there is nothing to say. */
 struct chain_check {
-    const char *id;       /* static */
+    const char *id; /* static */
     enum chain_check_result result;
-    const char *image;    /* path of the file it is about, raw bytes */
-    const char *message;  /* one sentence */
+    const char *image;   /* path of the file it is about, raw bytes */
+    const char *message; /* one sentence */
     const char *found;
     const char *expected;
-    const char *remedy;   /* a command that puts it right; shell-quoted */
+    const char *remedy; /* a command that puts it right; shell-quoted */
 };
 
 enum chain_judgement {
@@ -80,8 +80,7 @@ struct chain_report;
  * Free the report with chain_report_free.
  */
 IMG_PUBLIC int chain_validate(const struct chain_validate_request *request,
-                              struct chain_report **out,
-                              struct img_error *err);
+                              struct chain_report **out, struct img_error *err);
 IMG_PUBLIC void chain_report_free(struct chain_report *report);
 IMG_PUBLIC enum chain_judgement
 chain_report_judgement(const struct chain_report *report);

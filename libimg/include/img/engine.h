@@ -35,7 +35,7 @@ struct img_request {
     size_t len;
     uint64_t off;
     int result;
-    void *owner;             /* the caller's */
+    void *owner; /* the caller's */
     /* the engine's: */
     size_t done_;
     void *bounce_;

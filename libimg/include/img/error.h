@@ -47,9 +47,9 @@ enum img_code {
 
 struct img_error {
     enum img_code code;
-    int sys_errno;  /* 0 when no system call is behind it */
-    bool has_off;   /* off is meaningful */
-    uint64_t off;   /* byte offset in the file that path names */
+    int sys_errno;                 /* 0 when no system call is behind it */
+    bool has_off;                  /* off is meaningful */
+    uint64_t off;                  /* byte offset in the file that path names */
     char path[IMG_ERROR_PATH_MAX]; /* raw bytes, may be "" */
     char text[IMG_ERROR_TEXT_MAX]; /* one line, already escaped */
 };

@@ -74,17 +74,16 @@ int img_file_slice(struct img_file *inner, uint64_t off, uint64_t len,
 
 /* Faults for tests: what img_file_with_faults injects, and where. */
 struct img_fault {
-    uint64_t fail_at_read;   /* 1-based call number that fails; 0 never */
-    int fail_errno;          /* with this errno */
-    uint64_t fail_from_off;  /* reads touching [off, off + len) fail too */
-    uint64_t fail_len;       /* 0: no such range */
-    size_t short_read;       /* at most so many bytes a call; 0: no limit */
+    uint64_t fail_at_read;  /* 1-based call number that fails; 0 never */
+    int fail_errno;         /* with this errno */
+    uint64_t fail_from_off; /* reads touching [off, off + len) fail too */
+    uint64_t fail_len;      /* 0: no such range */
+    size_t short_read;      /* at most so many bytes a call; 0: no limit */
 };
 
 /* Wrap INNER (own reference). The faults are copied. Has no descriptor. */
-int img_file_with_faults(struct img_file *inner,
-                         const struct img_fault *fault, struct img_file **out,
-                         struct img_error *err);
+int img_file_with_faults(struct img_file *inner, const struct img_fault *fault,
+                         struct img_file **out, struct img_error *err);
 
 struct img_file *img_file_ref(struct img_file *file);
 /* Drops a reference, closing at the last one. NULL is fine. */
@@ -148,8 +147,7 @@ bool img_file_is_same(const struct img_file *a, const struct img_file *b);
  * the file everything is a hole. (lseek SEEK_DATA, SEEK_HOLE.)
  */
 int img_file_next_hole(struct img_file *file, uint64_t off, uint64_t len,
-                       bool *is_hole, uint64_t *run_len,
-                       struct img_error *err);
+                       bool *is_hole, uint64_t *run_len, struct img_error *err);
 
 /* One physical extent, as FIEMAP tells it. */
 struct img_physical {
@@ -171,9 +169,9 @@ int img_file_physical(struct img_file *file, uint64_t off, uint64_t len,
 /* Processes that hold QEMU locks which forbid what WRITER needs. */
 struct img_lock_holder {
     bool is_held;
-    int pid;            /* 0: unknown (no /proc, other namespace) */
-    char command[256];  /* escaped, "" if unknown */
-    const char *what;   /* "write", "consistent read", ... static */
+    int pid;           /* 0: unknown (no /proc, other namespace) */
+    char command[256]; /* escaped, "" if unknown */
+    const char *what;  /* "write", "consistent read", ... static */
 };
 
 /*
@@ -182,8 +180,7 @@ struct img_lock_holder {
  * Locks of this handle itself do not count; the process's other handles are
  * not counted either (pid == getpid()).
  */
-int img_file_writer_test(struct img_file *file,
-                         struct img_lock_holder *holder,
+int img_file_writer_test(struct img_file *file, struct img_lock_holder *holder,
                          struct img_error *err);
 
 /* Folders that every opened file must lie in. */

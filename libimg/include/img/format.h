@@ -77,7 +77,7 @@ int img_raw_open(struct img_file *file, struct img_image **out,
  * qcow2's crypto header. IMG_CORRUPT when it is no sane header.
  */
 #define IMG_LUKS_HEADER_LEN 592u
-int img_luks_describe(const uint8_t *bytes, size_t len,
-                      struct img_json **out, struct img_error *err);
+int img_luks_describe(const uint8_t *bytes, size_t len, struct img_json **out,
+                      struct img_error *err);
 
 #endif

@@ -34,11 +34,11 @@ struct img_extent {
     enum img_extent_kind kind;
     uint64_t guest_off;
     uint64_t len;
-    bool has_host;         /* host_off is valid: data, preallocated zeros,
-                              unallocated subclusters of a host cluster */
-    bool reads_as_hole;    /* data that lies in a hole of its file, where the
-                              image keeps preallocated metadata: QEMU reports
-                              such a range as zero as well */
+    bool has_host;      /* host_off is valid: data, preallocated zeros,
+                           unallocated subclusters of a host cluster */
+    bool reads_as_hole; /* data that lies in a hole of its file, where the
+                           image keeps preallocated metadata: QEMU reports
+                           such a range as zero as well */
     uint64_t host_off;
     struct img_file *file; /* borrowed; where host_off is; NULL: no place */
     /* IMG_EXTENT_COMPRESSED: the whole cluster this is a part of. */
@@ -75,13 +75,13 @@ struct img_image_ops {
 
 /* An internal snapshot, as QEMU's SnapshotInfo tells it. */
 struct img_snapshot {
-    char *id;                /* NUL-terminated */
+    char *id; /* NUL-terminated */
     char *name;
     uint64_t vm_state_len;
     uint32_t date_sec, date_nsec;
     uint64_t vm_clock_nsec;
-    uint64_t icount;         /* UINT64_MAX: not recorded */
-    uint64_t virtual_len;    /* the disk's size when it was taken */
+    uint64_t icount;      /* UINT64_MAX: not recorded */
+    uint64_t virtual_len; /* the disk's size when it was taken */
 };
 
 /*
@@ -90,20 +90,20 @@ struct img_snapshot {
  */
 struct img_image {
     const struct img_image_ops *ops;
-    const char *format;      /* "qcow2", "raw", ...; static */
-    struct img_file *file;   /* own reference */
-    uint64_t virtual_len;    /* what the guest sees; multiple of 512 */
-    uint64_t cluster_len;    /* 0: the format has none */
-    bool is_readable;        /* contents can be read */
+    const char *format;    /* "qcow2", "raw", ...; static */
+    struct img_file *file; /* own reference */
+    uint64_t virtual_len;  /* what the guest sees; multiple of 512 */
+    uint64_t cluster_len;  /* 0: the format has none */
+    bool is_readable;      /* contents can be read */
     bool is_encrypted;
-    bool is_dirty;           /* QEMU's dirty-flag */
+    bool is_dirty; /* QEMU's dirty-flag */
     bool is_corrupt;
-    bool wants_data_file;    /* needs img_image_set_data_file before map */
-    bool supports_backing;   /* unallocated clusters may fall through */
-    char *unreadable_why;    /* why is_readable is false, for messages */
-    char *backing_name;      /* NULL: none */
-    char *backing_format;    /* NULL: not recorded */
-    char *data_file_name;    /* NULL: none recorded */
+    bool wants_data_file;       /* needs img_image_set_data_file before map */
+    bool supports_backing;      /* unallocated clusters may fall through */
+    char *unreadable_why;       /* why is_readable is false, for messages */
+    char *backing_name;         /* NULL: none */
+    char *backing_format;       /* NULL: not recorded */
+    char *data_file_name;       /* NULL: none recorded */
     struct img_file *data_file; /* own reference or NULL */
     struct img_snapshot *snapshots;
     size_t snapshots_nr;

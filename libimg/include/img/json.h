@@ -39,8 +39,7 @@ void img_json_set(struct img_json *object, const char *key,
                   struct img_json *value);
 void img_json_set_string(struct img_json *object, const char *key,
                          const char *text);
-void img_json_set_u64(struct img_json *object, const char *key,
-                      uint64_t value);
+void img_json_set_u64(struct img_json *object, const char *key, uint64_t value);
 void img_json_set_bool(struct img_json *object, const char *key, bool value);
 void img_json_push(struct img_json *array, struct img_json *value);
 
@@ -74,8 +73,7 @@ enum img_json_type img_json_type(const struct img_json *value);
 /* Borrowed; valid as long as OBJECT lives. */
 const struct img_json *img_json_get(const struct img_json *object,
                                     const char *key);
-const char *img_json_get_string(const struct img_json *object,
-                                const char *key);
+const char *img_json_get_string(const struct img_json *object, const char *key);
 /* A non-negative integer, also one written as a string of digits. */
 bool img_json_get_u64(const struct img_json *object, const char *key,
                       uint64_t *out);
@@ -90,7 +88,7 @@ bool img_json_as_double(const struct img_json *value, double *out);
 size_t img_json_len(const struct img_json *array_or_object);
 const struct img_json *img_json_at(const struct img_json *array, size_t idx);
 /* Key and value at a position of an object, in insertion order. */
-bool img_json_entry(const struct img_json *object, size_t idx,
-                    const char **key, const struct img_json **value);
+bool img_json_entry(const struct img_json *object, size_t idx, const char **key,
+                    const struct img_json **value);
 
 #endif

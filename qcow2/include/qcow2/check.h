@@ -24,8 +24,8 @@ struct qcow2_check_options {
     /* Called for each problem, up to max_problems; NULL: only count. */
     void (*problem)(void *opaque, const struct qcow2_problem *problem);
     void *opaque;
-    uint64_t max_problems; /* 0: no limit */
-    uint64_t max_memory;   /* bytes for the count array; 0: 512 MiB */
+    uint64_t max_problems;      /* 0: no limit */
+    uint64_t max_memory;        /* bytes for the count array; 0: 512 MiB */
     const volatile int *cancel; /* stops with IMG_CANCELLED when set */
     /* Called now and then with 0..1; may be NULL. */
     void (*progress)(void *opaque, double fraction);
@@ -36,7 +36,7 @@ struct qcow2_check_result {
     uint64_t corruptions;
     uint64_t leaks;
     uint64_t check_errors;
-    uint64_t total_clusters;      /* guest clusters */
+    uint64_t total_clusters; /* guest clusters */
     uint64_t allocated_clusters;
     uint64_t fragmented_clusters;
     uint64_t compressed_clusters;

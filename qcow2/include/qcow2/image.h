@@ -54,10 +54,10 @@ int qcow2_image_bitmaps(struct img_image *image,
 
 /* Clusters that the active L1 table owns, by kind (one pass over it). */
 struct qcow2_usage {
-    uint64_t data_clusters;       /* also subclustered ones */
-    uint64_t zero_clusters;       /* plain and preallocated */
+    uint64_t data_clusters; /* also subclustered ones */
+    uint64_t zero_clusters; /* plain and preallocated */
     uint64_t compressed_clusters;
-    uint64_t first_guest_off;     /* of the first such cluster */
+    uint64_t first_guest_off; /* of the first such cluster */
 };
 int qcow2_image_usage(struct img_image *image, struct qcow2_usage *out,
                       struct img_error *err);
