@@ -104,4 +104,4 @@ def check(chain):
 
 
 if __name__ == "__main__":
-    sys.exit(cases.run(check, default_number=400, first_seed=20000))
+    sys.exit(cases.run(check, default_number=300, first_seed=20000))
