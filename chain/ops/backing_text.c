@@ -67,21 +67,15 @@ static char *relative_text(const char *folder, const char *target,
         }
     }
     const char *rest = target + common;
-    char *text = img_calloc(3 * ups + strlen(rest) + 3, 1, err);
-    if (!text) {
+    IMG_AUTO(img_free_ptr) char *up = img_calloc(ups + 1, 3, err);
+    if (!up) {
         return NULL;
     }
-    char *p = text;
-    for (size_t i = 0; i < ups; i++) {
-        memcpy(p, "../", 3);
-        p += 3;
+    for (size_t i = 0; i < 3 * ups; i++) {
+        up[i] = "../"[i % 3];
     }
-    if (ups == 0 && rest[strcspn(rest, ":/")] == ':') {
-        memcpy(p, "./", 2);
-        p += 2;
-    }
-    memcpy(p, rest, strlen(rest));
-    return text;
+    bool is_protocol = ups == 0 && rest[strcspn(rest, ":/")] == ':';
+    return img_text(err, "%s%s%s", up, is_protocol ? "./" : "", rest);
 }
 
 char *backing_text(const char *from, const char *target, bool relative,

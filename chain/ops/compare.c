@@ -213,14 +213,13 @@ static void judge(struct comparison *c, struct chain_compare_result *out)
     if (chain_queue_is_wanted(&c->queue, c->queue.error_seq)) {
         out->why = c->queue.error;
     }
+    bool is_different = out->has_difference || out->is_size_different;
+    out->verdict = is_different              ? CHAIN_DIFFERENT
+                   : out->why.code != IMG_OK ? CHAIN_UNPROVEN
+                                             : CHAIN_IDENTICAL;
+    /* What was found in files that changed meanwhile proves nothing. */
     if (check_unchanged(&c->walk, &out->why) != 0) {
         out->verdict = CHAIN_UNPROVEN;
-    } else if (out->has_difference || out->is_size_different) {
-        out->verdict = CHAIN_DIFFERENT;
-    } else if (out->why.code != IMG_OK) {
-        out->verdict = CHAIN_UNPROVEN;
-    } else {
-        out->verdict = CHAIN_IDENTICAL;
     }
 }
 

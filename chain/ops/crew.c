@@ -16,7 +16,7 @@
 #define TARGET_MAX_LEN (256ull << 10)
 #define TARGET_MIN_LEN (64ull << 10)
 /* So many pieces a worker should be able to keep in flight. */
-#define TARGET_PIECES 16u
+#define TARGET_PIECES 16ull
 /* Pieces waiting before one more worker is worth its start. */
 #define BACKLOG_MIN 2u
 
@@ -46,7 +46,7 @@ void chain_crew_init(struct chain_crew *crew, struct chain_queue *queue,
     crew->options.engine = (enum img_engine_kind)options->engine;
     crew->options.all = options->all;
     crew->options.budget_len = budget / crew->max;
-    uint64_t target = budget / (2u * TARGET_PIECES);
+    uint64_t target = budget / (2 * TARGET_PIECES);
     target = img_max(TARGET_MIN_LEN, img_min(target, TARGET_MAX_LEN));
     crew->options.target_len = (uint32_t)img_align_down(target, TARGET_MIN_LEN);
 }

@@ -22,10 +22,10 @@ static bool is_zero(const uint8_t *p, size_t len)
 
 static bool is_block_equal(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    if (a && b) {
-        return memcmp(a, b, len) == 0;
+    if (!a) {
+        return !b || is_zero(b, len);
     }
-    return is_zero(a ? a : b, len);
+    return b ? memcmp(a, b, len) == 0 : is_zero(a, len);
 }
 
 static uint8_t byte_at(const uint8_t *p, size_t idx)

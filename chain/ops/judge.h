@@ -61,43 +61,44 @@ enum content_state {
 struct chain_judge {
     const struct chain_validate_request *request;
     struct chain_report *report;
-    unsigned requested; /* FOR_S, FOR_C or FOR_H */
+    struct chain_check *check; /* of the rule that runs */
+    struct img_error *err;     /* a failure of judging itself */
+    unsigned requested;        /* FOR_S, FOR_C or FOR_H */
     unsigned effective; /* FOR_C for a shallow copy that libvirt makes full */
 
     struct chain *source;
     struct img_file *source_file; /* of its active layer; borrowed */
     struct img_image *source_image;
 
-    const char *dest_path; /* as the request spells it */
-    bool has_dest_stat;
-    struct stat dest_stat;
-    struct img_file *dest_file; /* NULL: could not be opened */
-    struct img_error dest_file_error;
-    struct chain_probe probe; /* of dest_file */
-    bool has_probe;
-    const char *dest_format; /* requested or probed; NULL: neither */
-    bool is_dest_held;       /* another process uses it */
-    struct chain *dest;      /* NULL: could not be opened */
-    struct img_error dest_error;
+    const char *dest_path;        /* as the request spells it */
+    struct img_file *dest_file;   /* NULL: could not be opened */
+    const char *dest_format;      /* requested or probed; NULL: neither */
+    struct chain *dest;           /* NULL: could not be opened */
     struct img_image *dest_image; /* of its top; NULL as dest */
+    struct chain_probe probe;     /* of dest_file, if has_probe */
+    struct stat dest_stat;        /* if has_dest_stat */
 
     /* The backing file that the destination's header names. */
-    bool has_backing_ref;
-    struct chain_ref backing_ref;
-    struct img_error backing_ref_error;
+    struct chain_ref backing_ref;  /* if has_backing_ref */
     char *backing_path;            /* joined; NULL: not a local file */
     struct img_file *backing_file; /* own reference; NULL: not opened */
-    struct img_error backing_file_error;
 
+    uint64_t first_difference; /* of CONTENT_DIFFERENT */
     enum content_state content;
-    uint64_t first_difference;
-    struct img_error content_why;
-
     enum chain_check_result results[RULES_NR];
     bool is_judged[RULES_NR];
-    struct chain_check *check; /* of the rule that runs */
-    struct img_error *err;     /* a failure of judging itself */
-    bool is_failed;            /* err is filled in: stop */
+    bool is_failed; /* err is filled in: stop */
+    bool has_dest_stat;
+    bool has_probe;
+    bool is_dest_held; /* another process uses it */
+    bool has_backing_ref;
+
+    /* Why what is missing above is missing. */
+    struct img_error dest_file_error;
+    struct img_error dest_error;
+    struct img_error backing_ref_error;
+    struct img_error backing_file_error;
+    struct img_error content_why;
 };
 
 /* Open what there is to open. -1: nothing can be judged. */

@@ -21,18 +21,14 @@ struct chain_check *chain_report_add(struct chain_report *report,
 }
 
 /* The structure's strings are const for readers only: they are ours. */
-static void replace(const char **field, char *text)
+static void replace(const char **field, const char *text)
 {
     free((void *)(uintptr_t)*field);
     *field = text;
 }
 
-static void replace_text(struct chain_report *report, const char **field,
-                         const char *fmt, va_list args)
-    __attribute__((format(printf, 3, 0)));
-
-static void replace_text(struct chain_report *report, const char **field,
-                         const char *fmt, va_list args)
+void chain_check_text(struct chain_report *report, const char **field,
+                      const char *fmt, va_list args)
 {
     char *text = NULL;
 
@@ -50,7 +46,7 @@ void chain_check_say(struct chain_report *report, struct chain_check *check,
 
     check->result = result;
     va_start(args, fmt);
-    replace_text(report, &check->message, fmt, args);
+    chain_check_text(report, &check->message, fmt, args);
     va_end(args);
 }
 
@@ -68,26 +64,6 @@ void chain_check_say_error(struct chain_report *report,
     if (err->path[0] != '\0') {
         chain_check_image(report, check, err->path);
     }
-}
-
-void chain_check_found(struct chain_report *report, struct chain_check *check,
-                       const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    replace_text(report, &check->found, fmt, args);
-    va_end(args);
-}
-
-void chain_check_expected(struct chain_report *report,
-                          struct chain_check *check, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    replace_text(report, &check->expected, fmt, args);
-    va_end(args);
 }
 
 void chain_check_image(struct chain_report *report, struct chain_check *check,

@@ -8,6 +8,8 @@
 #ifndef CHAIN_OPS_REPORT_H
 #define CHAIN_OPS_REPORT_H
 
+#include <stdarg.h>
+
 #include <chain/validate.h>
 #include <img/file.h>
 
@@ -33,6 +35,10 @@ struct chain_report {
 struct chain_check *chain_report_add(struct chain_report *report,
                                      const char *id);
 
+/* Replace one of a check's texts. */
+void chain_check_text(struct chain_report *report, const char **field,
+                      const char *fmt, va_list args)
+    __attribute__((format(printf, 3, 0)));
 /* Result and message. Bytes of images must have been escaped. */
 void chain_check_say(struct chain_report *report, struct chain_check *check,
                      enum chain_check_result result, const char *fmt, ...)
@@ -42,12 +48,6 @@ void chain_check_say_error(struct chain_report *report,
                            struct chain_check *check,
                            enum chain_check_result result,
                            const struct img_error *err);
-void chain_check_found(struct chain_report *report, struct chain_check *check,
-                       const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-void chain_check_expected(struct chain_report *report,
-                          struct chain_check *check, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 void chain_check_image(struct chain_report *report, struct chain_check *check,
                        const char *path);
 /* Takes over REMEDY; NULL: no command can put it right. */

@@ -8,7 +8,6 @@
  */
 #include <chain/validate.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,13 +111,12 @@ bool judge_is_failed(const struct chain_judge *judge, enum chain_rule_id rule)
 void judge_say(struct chain_judge *judge, enum chain_check_result result,
                const char *fmt, ...)
 {
-    char text[IMG_ERROR_TEXT_MAX];
     va_list args;
 
+    judge->check->result = result;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    chain_check_text(judge->report, &judge->check->message, fmt, args);
     va_end(args);
-    chain_check_say(judge->report, judge->check, result, "%s", text);
 }
 
 void judge_say_error(struct chain_judge *judge, enum chain_check_result result,
@@ -129,24 +127,20 @@ void judge_say_error(struct chain_judge *judge, enum chain_check_result result,
 
 void judge_found(struct chain_judge *judge, const char *fmt, ...)
 {
-    char text[IMG_ERROR_TEXT_MAX];
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    chain_check_text(judge->report, &judge->check->found, fmt, args);
     va_end(args);
-    chain_check_found(judge->report, judge->check, "%s", text);
 }
 
 void judge_expected(struct chain_judge *judge, const char *fmt, ...)
 {
-    char text[IMG_ERROR_TEXT_MAX];
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    chain_check_text(judge->report, &judge->check->expected, fmt, args);
     va_end(args);
-    chain_check_expected(judge->report, judge->check, "%s", text);
 }
 
 void judge_remedy(struct chain_judge *judge, char *remedy)

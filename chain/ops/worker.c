@@ -54,7 +54,7 @@ int chain_worker_new(struct chain_queue *queue,
     worker->queue = queue;
     worker->options = *options;
     worker->compute.all = options->all;
-    uint64_t pieces = options->budget_len / (2 * options->target_len);
+    uint64_t pieces = options->budget_len / (2ull * options->target_len);
     worker->window_max =
         (unsigned)img_max(1, img_min(pieces, (uint64_t)WINDOW_MAX));
     worker->window = (unsigned)img_min(WINDOW_FIRST, worker->window_max);
@@ -230,7 +230,7 @@ static void finish_oldest(struct chain_worker *worker)
     worker->in_flight_len -= chain_piece_cost(piece);
     worker->first = (worker->first + 1) % worker->window_max;
     worker->nr--;
-    chain_slot_unload(slot, 2 * worker->options.target_len);
+    chain_slot_unload(slot, 2ull * worker->options.target_len);
     chain_queue_finish(worker->queue, piece);
 }
 
