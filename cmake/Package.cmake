@@ -40,12 +40,15 @@ install(TARGETS libimgchain EXPORT imgchain-targets
 set(headers ${CMAKE_INSTALL_INCLUDEDIR}/imgchain)
 install(FILES
   ${PROJECT_SOURCE_DIR}/libimg/include/img/error.h
+  ${PROJECT_SOURCE_DIR}/libimg/include/img/extent.h
+  ${PROJECT_SOURCE_DIR}/libimg/include/img/roots.h
   ${PROJECT_SOURCE_DIR}/libimg/include/img/visibility.h
   DESTINATION ${headers}/img)
 install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/chain.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/compare.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
   DESTINATION ${headers}/chain)
 
 configure_file(${CMAKE_CURRENT_LIST_DIR}/imgchain.pc.in

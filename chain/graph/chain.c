@@ -53,6 +53,11 @@ struct img_file *chain_layer_file(const struct chain_layer *layer)
     return layer->file;
 }
 
+const char *chain_layer_format(const struct chain_layer *layer)
+{
+    return layer->image->format;
+}
+
 const char *chain_layer_path(const struct chain_layer *layer)
 {
     return layer->path;

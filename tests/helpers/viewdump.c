@@ -16,6 +16,7 @@
 
 #include <chain/view.h>
 #include <img/checked.h>
+#include <img/image.h>
 
 #define PIECE_LEN (1u << 20)
 

@@ -7,6 +7,7 @@
 declare -A room_of=(
     [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
     [img/json.h]=base [img/memory.h]=base [img/visibility.h]=base
+    [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/engine.h]=engine
     [img/format.h]=format [img/image.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec

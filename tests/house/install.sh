@@ -22,6 +22,8 @@ cat >"$dir/user.c" <<'END'
 #include <chain/chain.h>
 #include <chain/compare.h>
 #include <chain/validate.h>
+#include <chain/view.h>
+#include <img/roots.h>
 #include <stdio.h>
 
 int main(int argc, char **argv)
@@ -29,13 +31,22 @@ int main(int argc, char **argv)
     static struct img_error err;
     struct chain_options options;
     struct chain *chain;
+    struct chain_view *view;
+    struct chain_extent extent;
 
     chain_options_init(&options);
     if (argc != 2 || chain_open(argv[1], &options, &chain, &err)) {
         puts(err.text);
         return 1;
     }
-    printf("%llu\n", (unsigned long long)chain_virtual_len(chain));
+    if (chain_view_new(chain, 0, &view, &err) ||
+        chain_view_at(view, 0, chain_view_len(view), &extent, &err)) {
+        puts(err.text);
+        return 1;
+    }
+    printf("%s %llu\n", chain_layer_format(chain_layer_at(chain, 0)),
+           (unsigned long long)extent.e.len);
+    chain_view_free(view);
     chain_free(chain);
     return 0;
 }
@@ -68,7 +79,8 @@ fi
 truncate -s 3M "$dir/image.raw"
 for program in "$dir/user-c" "$dir/user-cc" "$dir/cmake/build/user"; do
     found=$("$program" "$dir/image.raw") || breach "$program: $found"
-    [ "$found" = 3145728 ] || breach "$program: found $found, expected 3145728"
+    [ "$found" = 'raw 3145728' ] ||
+        breach "$program: found $found, expected raw 3145728"
 done
 "$prefix/bin/imgchain" --version | grep -q '^imgchain [0-9]' ||
     breach 'the installed command has no version'

@@ -5,6 +5,7 @@
 
 #include <chain/compare.h>
 #include <chain/view.h>
+#include <img/image.h>
 #include <img/bytes.h>
 #include <img/engine.h>
 

@@ -72,13 +72,16 @@ IMG_PUBLIC const struct img_error *chain_broken(const struct chain *chain);
 IMG_PUBLIC uint64_t chain_virtual_len(const struct chain *chain);
 
 /* Layer IDX < chain_depth. Borrowed, as all that follows from it. */
-const struct chain_layer *chain_layer_at(const struct chain *chain, size_t idx);
+IMG_PUBLIC const struct chain_layer *chain_layer_at(const struct chain *chain,
+                                                    size_t idx);
 struct img_image *chain_layer_image(const struct chain_layer *layer);
 struct img_file *chain_layer_file(const struct chain_layer *layer);
+/* QEMU's driver name: "qcow2", "raw", ... */
+IMG_PUBLIC const char *chain_layer_format(const struct chain_layer *layer);
 /* The path it was opened by: joined as spelled, not normalised. */
-const char *chain_layer_path(const struct chain_layer *layer);
+IMG_PUBLIC const char *chain_layer_path(const struct chain_layer *layer);
 /* The format was probed, neither given nor recorded. */
-bool chain_layer_is_probed(const struct chain_layer *layer);
+IMG_PUBLIC bool chain_layer_is_probed(const struct chain_layer *layer);
 /* How the layer above names this one; NULL for the top. */
 const struct chain_ref *chain_layer_ref(const struct chain_layer *layer);
 /* The layer has a backing file to look for (not cut by json "backing"). */

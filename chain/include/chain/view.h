@@ -10,7 +10,11 @@
 #define CHAIN_VIEW_H
 
 #include <chain/chain.h>
-#include <img/image.h>
+#include <img/extent.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct chain_view;
 
@@ -30,12 +34,12 @@ struct chain_extent {
  * zeros of length 0. Every layer must be readable (IMG_UNSUPPORTED, naming
  * file and reason).
  */
-int chain_view_new(const struct chain *chain, size_t first,
-                   struct chain_view **out, struct img_error *err);
-void chain_view_free(struct chain_view *view);
+IMG_PUBLIC int chain_view_new(const struct chain *chain, size_t first,
+                              struct chain_view **out, struct img_error *err);
+IMG_PUBLIC void chain_view_free(struct chain_view *view);
 /* Guest bytes: the virtual size of layer FIRST. */
-uint64_t chain_view_len(const struct chain_view *view);
-const struct chain *chain_view_chain(const struct chain_view *view);
+IMG_PUBLIC uint64_t chain_view_len(const struct chain_view *view);
+IMG_PUBLIC const struct chain *chain_view_chain(const struct chain_view *view);
 
 /*
  * The extent at OFF, at most LEN bytes, LEN > 0. Past the end of the view
@@ -48,11 +52,15 @@ const struct chain *chain_view_chain(const struct chain_view *view);
  * (the layer above). Going forward is cheap: a layer is asked again only
  * where its last answer ended.
  */
-int chain_view_at(struct chain_view *view, uint64_t off, uint64_t len,
-                  struct chain_extent *out, struct img_error *err);
+IMG_PUBLIC int chain_view_at(struct chain_view *view, uint64_t off,
+                             uint64_t len, struct chain_extent *out,
+                             struct img_error *err);
 
 /* Read and inflate, one request at a time: for small reads and tests. */
-int chain_view_read(struct chain_view *view, void *buf, size_t len,
-                    uint64_t off, struct img_error *err);
+IMG_PUBLIC int chain_view_read(struct chain_view *view, void *buf, size_t len,
+                               uint64_t off, struct img_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

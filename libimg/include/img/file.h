@@ -17,9 +17,9 @@
 #include <sys/types.h>
 
 #include <img/error.h>
+#include <img/roots.h>
 
 struct img_file;
-struct img_roots;
 
 enum img_file_kind {
     IMG_FILE_REGULAR,
@@ -182,12 +182,5 @@ struct img_lock_holder {
  */
 int img_file_writer_test(struct img_file *file, struct img_lock_holder *holder,
                          struct img_error *err);
-
-/* Folders that every opened file must lie in. */
-int img_roots_new(struct img_roots **out, struct img_error *err);
-/* Opens DIR (O_PATH) now; it stays open. */
-int img_roots_add(struct img_roots *roots, const char *dir,
-                  struct img_error *err);
-void img_roots_free(struct img_roots *roots);
 
 #endif
