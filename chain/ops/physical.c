@@ -24,6 +24,8 @@
 #define WINDOW_EXTENTS 128u
 #define WINDOW_LEN (1ull << 30)
 #define PAIRS 8u
+/* How often to ask when the answers change meanwhile. */
+#define TRIES 3u
 #define FILES_MAX 1024u
 
 struct file_info {
@@ -193,14 +195,21 @@ static void pair_load(struct chain_physical *physical, struct pair *pair,
                       struct img_file *a, uint64_t a_off, struct img_file *b,
                       uint64_t b_off)
 {
-    bool a_told = window_load(&pair->window[0], a, a_off);
-    bool b_told = window_load(&pair->window[1], b, b_off);
+    bool is_told = window_load(&pair->window[0], a, a_off);
 
     pair->file[0] = a;
     pair->file[1] = b;
-    pair->is_believed = a_told && b_told &&
-                        window_load(&physical->again, a, a_off) &&
-                        window_is_equal(&physical->again, &pair->window[0]);
+    pair->is_believed = false;
+    /* To ask settles delayed allocation, which may move what was told. */
+    for (unsigned i = 0; i < TRIES && is_told && !pair->is_believed; i++) {
+        is_told = window_load(&pair->window[1], b, b_off) &&
+                  window_load(&physical->again, a, a_off);
+        pair->is_believed =
+            is_told && window_is_equal(&physical->again, &pair->window[0]);
+        if (is_told) {
+            pair->window[0] = physical->again;
+        }
+    }
 }
 
 static struct pair *pair_at(struct chain_physical *physical, struct img_file *a,

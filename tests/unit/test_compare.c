@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Comparing two views: exact results, whatever the engine and the timing. */
+#include <errno.h>
+
 #include "compare_support.h"
+#include "deny.h"
 
 #define MIB (1u << 20)
 
@@ -497,6 +500,33 @@ START_TEST(test_damaged_unit)
 }
 END_TEST
 
+/* More pieces than the queue holds, and no thread to be had for them. */
+START_TEST(test_no_threads)
+{
+    size_t len = 64 * MIB;
+    uint8_t *bytes = malloc(len);
+    struct chain_compare_options options = {.threads = 4, .budget_len = 1};
+    struct scratch scratch;
+    struct side a, b;
+
+    scratch_open(&scratch);
+    scratch_fill(bytes, len, 11);
+    const char *one = scratch_write(&scratch, "a", bytes, len, 0);
+    bytes[len - 1] ^= 1;
+    const char *two = scratch_write(&scratch, "b", bytes, len, 0);
+    side_open(&a, one, "raw");
+    side_open(&b, two, "raw");
+    deny_call(SYS_clone3, DENY_ANY, EAGAIN);
+    struct chain_compare_result result = compare(&a, &b, &options);
+    ck_assert_int_eq(result.verdict, CHAIN_DIFFERENT);
+    ck_assert_uint_eq(result.first_difference, len - 1);
+    side_close(&a);
+    side_close(&b);
+    scratch_close(&scratch);
+    free(bytes);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("compare");
@@ -511,6 +541,7 @@ int main(void)
     tcase_add_test(tcase, test_same_twice);
     tcase_add_test(tcase, test_progress);
     tcase_add_test(tcase, test_damaged_unit);
+    tcase_add_test(tcase, test_no_threads);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
