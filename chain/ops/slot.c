@@ -24,20 +24,11 @@ void chain_compute_fini(struct chain_compute *compute)
     compute->scratch_cap = 0;
 }
 
-static int reserve(uint8_t **buf, size_t *cap, size_t len,
-                   struct img_error *err)
+void chain_pool_fini(struct chain_pool *pool)
 {
-    if (*cap >= len) {
-        return 0;
+    while (pool->nr > 0) {
+        free(pool->spare[--pool->nr]);
     }
-    free(*buf);
-    *cap = 0;
-    *buf = img_alloc_aligned(len, err);
-    if (!*buf) {
-        return -1;
-    }
-    *cap = len;
-    return 0;
 }
 
 /* The requests of one side. Stored bytes go to STORED, which advances. */
@@ -64,15 +55,21 @@ static void load_side(struct chain_slot *slot, unsigned side, uint8_t **stored)
 }
 
 int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
-                    struct img_error *err)
+                    struct chain_pool *pool, struct img_error *err)
 {
+    size_t cost = chain_piece_cost(piece);
+
     slot->piece = piece;
     slot->is_failed = false;
     slot->pending = 0;
     slot->requests_nr = 0;
-    if (reserve(&slot->buf, &slot->buf_cap, chain_piece_cost(piece), err) !=
-        0) {
-        return -1;
+    if (cost <= pool->buffer_len && pool->nr > 0) {
+        slot->buf = pool->spare[--pool->nr];
+    } else {
+        slot->buf = img_alloc_aligned(img_max(cost, pool->buffer_len), err);
+        if (!slot->buf) {
+            return -1;
+        }
     }
     uint8_t *next = slot->buf;
     for (unsigned side = 0; side < CHAIN_SIDES; side++) {
@@ -88,21 +85,18 @@ int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
     return 0;
 }
 
-void chain_slot_unload(struct chain_slot *slot, size_t keep_len)
+void chain_slot_unload(struct chain_slot *slot, struct chain_pool *pool)
 {
-    if (slot->buf_cap > keep_len) {
-        free(slot->buf);
-        slot->buf = NULL;
-        slot->buf_cap = 0;
-    }
-    slot->piece = NULL;
-}
+    bool is_usual =
+        slot->piece && chain_piece_cost(slot->piece) <= pool->buffer_len;
 
-void chain_slot_fini(struct chain_slot *slot)
-{
-    free(slot->buf);
+    if (slot->buf && is_usual && pool->nr < CHAIN_POOL_MAX) {
+        pool->spare[pool->nr++] = slot->buf;
+    } else {
+        free(slot->buf);
+    }
     slot->buf = NULL;
-    slot->buf_cap = 0;
+    slot->piece = NULL;
 }
 
 void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
@@ -132,8 +126,16 @@ static int inflate_read(const struct chain_read *read, const void *stored,
         return img_image_decompress(read->image, compute->inflater, &read->unit,
                                     stored, out, err);
     }
-    if (reserve(&compute->scratch, &compute->scratch_cap, unit_len, err) != 0 ||
-        img_image_decompress(read->image, compute->inflater, &read->unit,
+    if (compute->scratch_cap < unit_len) {
+        free(compute->scratch);
+        compute->scratch_cap = 0;
+        compute->scratch = img_alloc_aligned(unit_len, err);
+        if (!compute->scratch) {
+            return -1;
+        }
+        compute->scratch_cap = unit_len;
+    }
+    if (img_image_decompress(read->image, compute->inflater, &read->unit,
                              stored, compute->scratch, err) != 0) {
         return -1;
     }

@@ -10,10 +10,22 @@
 
 #include "queue.h"
 
+/*
+ * Buffers of one length, the one used last handed out first: it is still in
+ * the processor's cache, and no more are touched than are needed at once.
+ */
+#define CHAIN_POOL_MAX 64u
+struct chain_pool {
+    size_t buffer_len;
+    uint8_t *spare[CHAIN_POOL_MAX];
+    unsigned nr;
+};
+
+void chain_pool_fini(struct chain_pool *pool);
+
 struct chain_slot {
     struct chain_piece *piece;
     uint8_t *buf; /* side A, side B, stored bytes of compressed units */
-    size_t buf_cap;
     uint8_t *side[CHAIN_SIDES]; /* NULL: the side has nothing to read */
     uint32_t pending;           /* requests under way */
     bool is_failed;
@@ -35,12 +47,14 @@ struct chain_compute {
 
 void chain_compute_fini(struct chain_compute *compute);
 
-/* Lay PIECE's reads out over buffers; the requests are then ready to go. */
+/*
+ * Lay PIECE's reads out over a buffer from POOL (a larger one for a piece that
+ * does not fit); the requests are then ready to go.
+ */
 int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
-                    struct img_error *err);
-/* Buffers of more than KEEP_LEN bytes are given back. */
-void chain_slot_unload(struct chain_slot *slot, size_t keep_len);
-void chain_slot_fini(struct chain_slot *slot);
+                    struct chain_pool *pool, struct img_error *err);
+/* Give the buffer back. */
+void chain_slot_unload(struct chain_slot *slot, struct chain_pool *pool);
 
 /* The piece cannot be judged: tell the queue. */
 void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,

@@ -18,11 +18,14 @@
 
 #include "slot.h"
 
-#define ENGINE_DEPTH 256u
-#define WINDOW_MAX 64u
+/* At least the reads of one piece. */
+#define ENGINE_DEPTH (CHAIN_SIDES * CHAIN_PIECE_READS)
+#define WINDOW_MAX CHAIN_POOL_MAX
 #define WINDOW_FIRST 2u
-/* After so many pieces without sleeping one less is kept in flight. */
-#define CALM_PIECES 64u
+/* A round is as many pieces as are kept in flight. Twice as many after
+   so many rounds with sleep in a row, one less after so many without. */
+#define SLEPT_ROUNDS 2u
+#define CALM_ROUNDS 8u
 #define STACK_LEN (256u << 10)
 
 struct chain_worker {
@@ -30,17 +33,25 @@ struct chain_worker {
     struct chain_worker_options options;
     struct img_engine *engine;
     struct chain_compute compute;
+    struct chain_pool pool;
     struct chain_slot *slots; /* a ring of window_max */
     unsigned window_max, window;
     unsigned first, nr; /* of those in use */
     uint64_t in_flight_len;
-    unsigned calm;
+    unsigned round_nr; /* pieces of this round so far */
+    bool has_slept;    /* in this round */
+    unsigned slept_rounds, calm_rounds;
     struct chain_piece *parked; /* taken, but there was no room yet */
     struct img_error broken;    /* the engine's failure, code IMG_OK: none */
     struct img_error err;       /* for reports; too large for the stack */
     pthread_t thread;
     bool has_thread;
 };
+
+static struct chain_slot *slot_at(struct chain_worker *worker, unsigned idx)
+{
+    return &worker->slots[(worker->first + idx) % worker->window_max];
+}
 
 int chain_worker_new(struct chain_queue *queue,
                      const struct chain_worker_options *options,
@@ -54,6 +65,8 @@ int chain_worker_new(struct chain_queue *queue,
     worker->queue = queue;
     worker->options = *options;
     worker->compute.all = options->all;
+    /* Both sides, and as much again for what one of them is inflated from. */
+    worker->pool.buffer_len = 4ull * options->target_len;
     uint64_t pieces = options->budget_len / (2ull * options->target_len);
     worker->window_max =
         (unsigned)img_max(1, img_min(pieces, (uint64_t)WINDOW_MAX));
@@ -80,17 +93,13 @@ void chain_worker_free(struct chain_worker *worker)
     if (worker->engine) {
         img_engine_free(worker->engine);
     }
-    for (unsigned i = 0; worker->slots && i < worker->window_max; i++) {
-        chain_slot_fini(&worker->slots[i]);
+    while (worker->slots && worker->nr > 0) {
+        chain_slot_unload(slot_at(worker, --worker->nr), &worker->pool);
     }
     free(worker->slots);
+    chain_pool_fini(&worker->pool);
     chain_compute_fini(&worker->compute);
     free(worker);
-}
-
-static struct chain_slot *slot_at(struct chain_worker *worker, unsigned idx)
-{
-    return &worker->slots[(worker->first + idx) % worker->window_max];
 }
 
 static bool has_room(const struct chain_worker *worker,
@@ -126,7 +135,7 @@ static void begin(struct chain_worker *worker, struct chain_piece *piece)
 
     worker->nr++;
     worker->in_flight_len += chain_piece_cost(piece);
-    if (chain_slot_load(slot, piece, &worker->err) != 0) {
+    if (chain_slot_load(slot, piece, &worker->pool, &worker->err) != 0) {
         chain_slot_fail(slot, &worker->err, worker->queue);
     } else if (worker->broken.code != IMG_OK) {
         chain_slot_fail(slot, &worker->broken, worker->queue);
@@ -196,19 +205,37 @@ static long sleeps(void)
     return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
 }
 
+static void end_round(struct chain_worker *worker)
+{
+    if (worker->has_slept) {
+        worker->slept_rounds++;
+        worker->calm_rounds = 0;
+    } else {
+        worker->calm_rounds++;
+        worker->slept_rounds = 0;
+    }
+    if (worker->slept_rounds == SLEPT_ROUNDS) {
+        worker->window =
+            (unsigned)img_min(2ull * worker->window, worker->window_max);
+        worker->slept_rounds = 0;
+    } else if (worker->calm_rounds == CALM_ROUNDS) {
+        worker->window -= worker->window > 1;
+        worker->calm_rounds = 0;
+    }
+    worker->round_nr = 0;
+    worker->has_slept = false;
+}
+
 /* Wait, and see whether that took sleeping or only copying. */
 static void wait_and_adapt(struct chain_worker *worker, struct chain_slot *slot)
 {
-    long before = sleeps();
-
-    wait_for(worker, slot);
-    if (sleeps() != before) {
-        worker->window =
-            (unsigned)img_min(2ull * worker->window, worker->window_max);
-        worker->calm = 0;
-    } else if (++worker->calm >= CALM_PIECES && worker->window > 1) {
-        worker->window--;
-        worker->calm = 0;
+    if (slot->pending > 0) {
+        long before = sleeps();
+        wait_for(worker, slot);
+        worker->has_slept |= sleeps() != before;
+    }
+    if (++worker->round_nr >= worker->window) {
+        end_round(worker);
     }
 }
 
@@ -217,9 +244,7 @@ static void finish_oldest(struct chain_worker *worker)
     struct chain_slot *slot = slot_at(worker, 0);
     struct chain_piece *piece = slot->piece;
 
-    if (slot->pending > 0) {
-        wait_and_adapt(worker, slot);
-    }
+    wait_and_adapt(worker, slot);
     if (!slot->is_failed && chain_queue_is_wanted(worker->queue, piece->seq) &&
         chain_slot_compare(slot, &worker->compute, &worker->err) != 0) {
         chain_slot_fail(slot, &worker->err, worker->queue);
@@ -230,7 +255,7 @@ static void finish_oldest(struct chain_worker *worker)
     worker->in_flight_len -= chain_piece_cost(piece);
     worker->first = (worker->first + 1) % worker->window_max;
     worker->nr--;
-    chain_slot_unload(slot, 2ull * worker->options.target_len);
+    chain_slot_unload(slot, &worker->pool);
     chain_queue_finish(worker->queue, piece);
 }
 
