@@ -3,6 +3,7 @@
  * map: the guest view of a chain, printed. Output and the way in which
  * neighbours are merged are those of qemu-img map.
  */
+#include <chain/name.h>
 #include <chain/view.h>
 #include <img/checked.h>
 #include <img/memory.h>
@@ -44,7 +45,22 @@ struct entry {
     const struct img_file *file; /* NULL where off is not given */
 };
 
-static struct entry entry_of(const struct chain_extent *extent)
+/*
+ * Where a part of a file that is read as raw begins. QEMU gives offsets of
+ * raw images in the file, of other formats in what the format lies in.
+ */
+static uint64_t slice_off(const struct chain *chain,
+                          const struct chain_extent *extent)
+{
+    const struct chain_layer *layer = chain_layer_at(chain, extent->layer);
+    const struct chain_ref *ref = chain_layer_ref(layer);
+    bool is_raw = strcmp(chain_layer_format(layer), "raw") == 0;
+
+    return is_raw && ref->has_slice ? ref->slice_off : 0;
+}
+
+static struct entry entry_of(const struct chain *chain,
+                             const struct chain_extent *extent)
 {
     const struct img_extent *e = &extent->e;
     bool is_compressed = e->kind == IMG_EXTENT_COMPRESSED;
@@ -59,7 +75,7 @@ static struct entry entry_of(const struct chain_extent *extent)
         .is_data = e->kind == IMG_EXTENT_DATA || is_compressed,
         .is_compressed = is_compressed,
         .has_off = has_off,
-        .off = has_off ? e->host_off : 0,
+        .off = has_off ? e->host_off + slice_off(chain, extent) : 0,
         .file = has_off ? e->file : NULL,
     };
 }
@@ -175,7 +191,7 @@ static int print_map(struct walk *walk, struct chain_view *view,
         if (chain_view_at(view, pos, end - pos, &extent, err) < 0) {
             return -1;
         }
-        next = entry_of(&extent);
+        next = entry_of(walk->chain, &extent);
         simplify(walk, &next);
         if (is_mergeable(&current, &next)) {
             current.len += next.len;

@@ -29,6 +29,52 @@ char *info_full_backing(const struct chain_layer *layer, struct img_error *err)
     return full;
 }
 
+/* The raw driver over the part of a file that LAYER's name cuts out. */
+static struct img_json *slice_json(const struct chain_layer *layer)
+{
+    const struct chain_ref *ref = chain_layer_ref(layer);
+    struct img_json *raw = img_json_object(), *file = img_json_object();
+
+    img_json_set_string(raw, "driver", "raw");
+    img_json_set_u64(raw, "offset", ref->slice_off);
+    if (ref->slice_len != UINT64_MAX) {
+        img_json_set_u64(raw, "size", ref->slice_len);
+    }
+    img_json_set_string(file, "driver",
+                        img_file_kind(chain_layer_file(layer)) == IMG_FILE_BLOCK
+                            ? "host_device"
+                            : "file");
+    img_json_set_string(file, "filename", chain_layer_path(layer));
+    img_json_set(raw, "file", file);
+    return raw;
+}
+
+/*
+ * The name that leads back to LAYER. A path says it all, but for a part of a
+ * file: QEMU then makes up a json: name, and so does this.
+ */
+static char *layer_filename(const struct chain_layer *layer,
+                            struct img_error *err)
+{
+    const struct chain_ref *ref = chain_layer_ref(layer);
+    const char *path = chain_layer_path(layer);
+
+    if (!ref->has_slice) {
+        return img_strndup(path, strlen(path), err);
+    }
+    struct img_json *name = slice_json(layer);
+    if (strcmp(chain_layer_format(layer), "raw") != 0) {
+        struct img_json *image = img_json_object();
+
+        img_json_set_string(image, "driver", chain_layer_format(layer));
+        img_json_set(image, "file", name);
+        name = image;
+    }
+    IMG_AUTO(img_free_ptr) char *text = img_json_text(name, false, err);
+    img_json_free(name);
+    return text ? img_text(err, "json:%s", text) : NULL;
+}
+
 static struct img_json *snapshots_json(const struct img_image *image)
 {
     struct img_json *list = img_json_array();
@@ -81,9 +127,14 @@ struct img_json *info_json(const struct chain_layer *layer,
 {
     struct img_image *image = chain_layer_image(layer);
     struct img_file *file = chain_layer_file(layer);
-    struct img_json *info = img_json_object(), *specific = NULL;
+    IMG_AUTO(img_free_ptr) char *filename = layer_filename(layer, err);
+    struct img_json *info, *specific = NULL;
 
-    img_json_set_string(info, "filename", chain_layer_path(layer));
+    if (!filename) {
+        return NULL;
+    }
+    info = img_json_object();
+    img_json_set_string(info, "filename", filename);
     img_json_set_string(info, "format", image->format);
     img_json_set_bool(info, "probed", chain_layer_is_probed(layer));
     if (chain_layer_contents(layer)) {

@@ -5,9 +5,9 @@
 
 #include <chain/compare.h>
 #include <chain/view.h>
-#include <img/image.h>
 #include <img/bytes.h>
 #include <img/engine.h>
+#include <img/image.h>
 
 #include "scratch.h"
 
