@@ -12,7 +12,7 @@
 #include "sheet.h"
 #include "verdict.h"
 
-#define LABEL_WIDTH 10u
+#define LABEL_WIDTH 11u
 #define IDS_MAX_LEN 1024
 
 static const struct {
