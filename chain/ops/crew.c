@@ -10,7 +10,7 @@
 #include <img/checked.h>
 
 #define THREADS_DEFAULT_MAX 8u
-#define BUDGET_DEFAULT_LEN (32ull << 20)
+#define BUDGET_DEFAULT_LEN (64ull << 20)
 /* A piece's usual length: both sides of it stay in the second-level cache
    together, and a slow device still gets large reads. */
 #define TARGET_MAX_LEN (256ull << 10)

@@ -32,7 +32,7 @@ struct chain_compare_options {
     int engine;                 /* enum img_engine_kind */
     unsigned threads;           /* 0: one per core, at most 8 */
     uint64_t limit_len;         /* compare only so many bytes; 0: all */
-    uint64_t budget_len;        /* bytes in flight over all; 0: 32 MiB */
+    uint64_t budget_len;        /* bytes in flight over all; 0: 64 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
     /* Called from the calling thread, now and then. May be NULL. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
