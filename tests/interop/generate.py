@@ -20,6 +20,7 @@ import random
 import shlex
 import subprocess
 import sys
+import time
 
 CLUSTER_SIZES = [512 << n for n in range(13)]
 REFCOUNT_BITS = [1, 2, 4, 8, 16, 32, 64]
@@ -403,12 +404,13 @@ class BuildError(Exception):
 def _run(command, folder):
     # QEMU measures the CPU before it makes a LUKS key, and now and then
     # gives up on a clock that did not move.
-    for _ in range(5):
+    for _ in range(50):
         done = subprocess.run(command, cwd=folder, text=True,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
         if "accurate CPU usage" not in done.stdout:
             break
+        time.sleep(0.02)
     return done
 
 
