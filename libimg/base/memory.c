@@ -14,9 +14,13 @@
 
 void *img_calloc(size_t nr, size_t size, struct img_error *err)
 {
-    /* calloc(0) may return NULL, which would look like a failure. */
-    void *memory = calloc(nr > 0 ? nr : 1, size > 0 ? size : 1);
+    void *memory = NULL;
+    size_t len;
 
+    /* calloc(0) may return NULL, which would look like a failure. */
+    if (!__builtin_mul_overflow(nr, size, &len)) {
+        memory = calloc(len > 0 ? len : 1, 1);
+    }
     if (memory == NULL) {
         img_fail_memory(err);
     }
