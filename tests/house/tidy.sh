@@ -7,9 +7,10 @@ database=${IMGCHAIN_BUILD:-build/dev}
 [ -f "$database/compile_commands.json" ] ||
     skip "no $database/compile_commands.json (a preset makes one)"
 
-# The count of suppressed warnings of system headers is no news.
+# One file a process: clang-tidy 14 carries what it knows of va_list from one
+# file to the next. The count of suppressed warnings is no news.
 files '*.c' | grep -E '^(libimg|qcow2|chain|tools)/' |
-    xargs -n 4 -P "$(nproc)" clang-tidy --quiet -p "$database" 2> >(
+    xargs -n 1 -P "$(nproc)" clang-tidy --quiet -p "$database" 2> >(
         grep -vE '^[0-9]+ warnings? (generated|treated)' >&2 || true
     ) || breach 'clang-tidy'
 verdict
