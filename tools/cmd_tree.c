@@ -17,13 +17,13 @@ const struct option_spec tree_options[] = {
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
-static void forest_free_ptr(struct forest **forest)
+static void chain_forest_free_ptr(struct chain_forest **forest)
 {
-    forest_free(*forest);
+    chain_forest_free(*forest);
 }
 
 static int draw(struct output *out, enum output_format form,
-                const struct forest *forest, struct img_error *err)
+                const struct chain_forest *forest, struct img_error *err)
 {
     switch (form) {
     case OUTPUT_JSON:
@@ -41,7 +41,7 @@ static int draw(struct output *out, enum output_format form,
 int cmd_tree(void *opaque, char **operands, int nr)
 {
     const struct tree_values *values = opaque;
-    struct forest_options options = {
+    struct chain_forest_options options = {
         .roots = values->common.roots,
         .force_share = values->common.force_share,
         .allow_probe = values->common.allow_probe,
@@ -49,14 +49,14 @@ int cmd_tree(void *opaque, char **operands, int nr)
     };
     struct img_error err;
     int code = EXIT_DONE;
-    IMG_AUTO(forest_free_ptr) struct forest *forest = NULL;
+    IMG_AUTO(chain_forest_free_ptr) struct chain_forest *forest = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
-    if (forest_new(&options, &forest, &err) < 0) {
+    if (chain_forest_new(&options, &forest, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     for (int i = 0; i < nr; i++) {
-        if (forest_add(forest, operands[i], &err) == 0) {
+        if (chain_forest_add(forest, operands[i], &err) == 0) {
             continue;
         }
         /* The other paths are still worth showing. */
@@ -65,7 +65,7 @@ int cmd_tree(void *opaque, char **operands, int nr)
             return code;
         }
     }
-    if (forest_link(forest, &err) < 0 ||
+    if (chain_forest_link(forest, &err) < 0 ||
         session_output(&values->common, &out, &err) < 0 ||
         draw(out, values->common.output, forest, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);

@@ -15,9 +15,9 @@ void chain_free(struct chain *chain)
     if (!chain) {
         return;
     }
-    identity_fini(&chain->files);
+    chain_identity_fini(&chain->files);
     for (size_t i = 0; i < chain->nr; i++) {
-        layer_free(chain->layers[i]);
+        chain_layer_free(chain->layers[i]);
     }
     free(chain->layers);
     free(chain);
@@ -88,7 +88,8 @@ const char *chain_layer_contents(const struct chain_layer *layer)
 
 int chain_find_file(const struct chain *chain, const struct img_file *file)
 {
-    const struct identity *found = identity_find(&chain->files, file);
+    const struct chain_identity *found =
+        chain_identity_find(&chain->files, file);
 
     return found && found->layer <= INT_MAX ? (int)found->layer : -1;
 }

@@ -13,7 +13,7 @@
 #include <img/checked.h>
 #include <img/memory.h>
 
-int ends_init(struct ends *ends, size_t nr, struct img_error *err)
+int chain_ends_init(struct chain_ends *ends, size_t nr, struct img_error *err)
 {
     ends->width = 1;
     while (ends->width < nr) {
@@ -23,17 +23,17 @@ int ends_init(struct ends *ends, size_t nr, struct img_error *err)
     if (!ends->tree) {
         return -1;
     }
-    ends_clear(ends);
+    chain_ends_clear(ends);
     return 0;
 }
 
-void ends_fini(struct ends *ends)
+void chain_ends_fini(struct chain_ends *ends)
 {
     free(ends->tree);
     ends->tree = NULL;
 }
 
-void ends_set(struct ends *ends, size_t idx, uint64_t value)
+void chain_ends_set(struct chain_ends *ends, size_t idx, uint64_t value)
 {
     size_t at = ends->width + idx;
 
@@ -44,12 +44,12 @@ void ends_set(struct ends *ends, size_t idx, uint64_t value)
     }
 }
 
-void ends_clear(struct ends *ends)
+void chain_ends_clear(struct chain_ends *ends)
 {
     memset(ends->tree, 0, 2 * ends->width * sizeof(ends->tree[0]));
 }
 
-size_t ends_first_at_most(const struct ends *ends, uint64_t off)
+size_t chain_ends_first_at_most(const struct chain_ends *ends, uint64_t off)
 {
     size_t at = 1;
 
@@ -65,7 +65,7 @@ size_t ends_first_at_most(const struct ends *ends, uint64_t off)
     return at - ends->width;
 }
 
-uint64_t ends_least_before(const struct ends *ends, size_t idx)
+uint64_t chain_ends_least_before(const struct chain_ends *ends, size_t idx)
 {
     uint64_t least = UINT64_MAX;
 

@@ -12,21 +12,21 @@
 
 #include <img/error.h>
 
-struct ends {
+struct chain_ends {
     uint64_t *tree; /* a heap of minima; leaves from index width on */
     size_t width;   /* a power of two, at least the number of values */
 };
 
 /* NR values, all 0. */
-int ends_init(struct ends *ends, size_t nr, struct img_error *err);
-void ends_fini(struct ends *ends);
+int chain_ends_init(struct chain_ends *ends, size_t nr, struct img_error *err);
+void chain_ends_fini(struct chain_ends *ends);
 
-void ends_set(struct ends *ends, size_t idx, uint64_t value);
+void chain_ends_set(struct chain_ends *ends, size_t idx, uint64_t value);
 /* Set all to 0. */
-void ends_clear(struct ends *ends);
+void chain_ends_clear(struct chain_ends *ends);
 /* The first index whose value is at most OFF; past NR if there is none. */
-size_t ends_first_at_most(const struct ends *ends, uint64_t off);
+size_t chain_ends_first_at_most(const struct chain_ends *ends, uint64_t off);
 /* The least of the values before IDX; UINT64_MAX when there is none. */
-uint64_t ends_least_before(const struct ends *ends, size_t idx);
+uint64_t chain_ends_least_before(const struct chain_ends *ends, size_t idx);
 
 #endif

@@ -16,29 +16,29 @@
 
 #include "scan.h"
 
-int forest_new(const struct forest_options *options, struct forest **out,
-               struct img_error *err)
+int chain_forest_new(const struct chain_forest_options *options,
+                     struct chain_forest **out, struct img_error *err)
 {
-    struct forest *forest = img_calloc(1, sizeof(*forest), err);
+    struct chain_forest *forest = img_calloc(1, sizeof(*forest), err);
 
     if (!forest) {
         return -1;
     }
     forest->options = *options;
     if (forest->options.max_files == 0) {
-        forest->options.max_files = FOREST_MAX_FILES;
+        forest->options.max_files = CHAIN_FOREST_MAX_FILES;
     }
     *out = forest;
     return 0;
 }
 
-void forest_free(struct forest *forest)
+void chain_forest_free(struct chain_forest *forest)
 {
     if (!forest) {
         return;
     }
     for (size_t i = 0; i < forest->nr; i++) {
-        struct forest_node *node = &forest->nodes[i].pub;
+        struct chain_forest_node *node = &forest->nodes[i].pub;
 
         free(node->path);
         free(node->backing_name);
@@ -52,10 +52,10 @@ void forest_free(struct forest *forest)
 
 static int add_scanned(void *opaque, const char *path, struct img_error *err)
 {
-    struct forest *forest = opaque;
+    struct chain_forest *forest = opaque;
     size_t before = forest->nr, node;
 
-    if (forest_node_for(forest, path, NULL, &node, err) < 0) {
+    if (chain_forest_node_for(forest, path, NULL, &node, err) < 0) {
         return -1;
     }
     if (node >= before) {
@@ -64,31 +64,33 @@ static int add_scanned(void *opaque, const char *path, struct img_error *err)
     return 0;
 }
 
-int forest_add(struct forest *forest, const char *path, struct img_error *err)
+int chain_forest_add(struct chain_forest *forest, const char *path,
+                     struct img_error *err)
 {
     struct stat st;
     size_t idx;
-    struct forest_node *node;
+    struct chain_forest_node *node;
 
     if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        struct scan_options options = {
+        struct chain_scan_options options = {
             .recursive = forest->options.recursive,
             .max_names = forest->options.max_files,
             .found = add_scanned,
             .opaque = forest,
         };
 
-        return scan_folder(path, &options, err);
+        return chain_scan_folder(path, &options, err);
     }
-    if (forest_node_for(forest, path, NULL, &idx, err) < 0) {
+    if (chain_forest_node_for(forest, path, NULL, &idx, err) < 0) {
         return -1;
     }
     node = &forest->nodes[idx].pub;
     node->is_scanned = false;
     node->is_hidden = false;
-    if (node->remarks & (FOREST_MISSING | FOREST_UNREADABLE)) {
+    if (node->remarks & (CHAIN_FOREST_MISSING | CHAIN_FOREST_UNREADABLE)) {
         img_fail(err,
-                 node->remarks & FOREST_MISSING ? IMG_NOT_FOUND : IMG_SYSTEM,
+                 node->remarks & CHAIN_FOREST_MISSING ? IMG_NOT_FOUND
+                                                      : IMG_SYSTEM,
                  "%s", node->why);
         img_error_set_path(err, path);
         return -1;
@@ -97,40 +99,40 @@ int forest_add(struct forest *forest, const char *path, struct img_error *err)
 }
 
 /* What node IDX says about its base: the base's index, or none. */
-static int find_base(struct forest *forest, size_t idx, size_t *out,
+static int find_base(struct chain_forest *forest, size_t idx, size_t *out,
                      struct img_error *err)
 {
-    struct forest_node *node = &forest->nodes[idx].pub;
+    struct chain_forest_node *node = &forest->nodes[idx].pub;
     IMG_AUTO(img_free_ptr) char *path = NULL;
     struct chain_ref ref = {.path = NULL};
     struct img_error why;
     const char *format;
     int rc = -1;
 
-    *out = FOREST_NONE;
+    *out = CHAIN_FOREST_NONE;
     if (chain_name_parse(node->backing_name, &ref, &why) < 0) {
-        node->remarks |= FOREST_NO_FILE;
+        node->remarks |= CHAIN_FOREST_NO_FILE;
         node->why = img_strndup(why.text, strlen(why.text), err);
         return node->why ? 0 : -1;
     }
     format = node->backing_format ? node->backing_format : ref.format;
     if (!format) {
-        node->remarks |= FOREST_UNDECLARED;
+        node->remarks |= CHAIN_FOREST_UNDECLARED;
         /* Guessing would let a guest's bytes name files on the host. */
         format = forest->options.allow_probe ? NULL : "raw";
     }
     path = chain_name_join(node->path, ref.path, err);
     if (path) {
-        rc = forest_node_for(forest, path, format, out, err);
+        rc = chain_forest_node_for(forest, path, format, out, err);
     }
     chain_ref_fini(&ref);
     return rc;
 }
 
-static void judge_link(struct forest *forest, size_t idx, size_t base_idx)
+static void judge_link(struct chain_forest *forest, size_t idx, size_t base_idx)
 {
-    struct tree_node *node = &forest->nodes[idx];
-    struct tree_node *base = &forest->nodes[base_idx];
+    struct chain_forest_item *node = &forest->nodes[idx];
+    struct chain_forest_item *base = &forest->nodes[base_idx];
 
     node->pub.backing = base_idx;
     node->pub.next_overlay = base->pub.first_overlay;
@@ -138,24 +140,25 @@ static void judge_link(struct forest *forest, size_t idx, size_t base_idx)
     base->pub.is_hidden = false;
     if (node->pub.backing_format && base->pub.looks_like &&
         strcmp(node->pub.backing_format, base->pub.looks_like) != 0) {
-        node->pub.remarks |= FOREST_WRONG_FORMAT;
+        node->pub.remarks |= CHAIN_FOREST_WRONG_FORMAT;
     }
     if (base->is_regular && (base->mode & 0222) != 0) {
-        base->pub.remarks |= FOREST_WRITABLE;
+        base->pub.remarks |= CHAIN_FOREST_WRITABLE;
     }
     if (base->mtime_ns > node->mtime_ns) {
-        base->pub.remarks |= FOREST_NEWER;
+        base->pub.remarks |= CHAIN_FOREST_NEWER;
     }
 }
 
 /* Overlays were put in front of each other: turn them to the order found. */
-static void order_overlays(struct forest *forest)
+static void order_overlays(struct chain_forest *forest)
 {
     for (size_t i = 0; i < forest->nr; i++) {
-        size_t next = forest->nodes[i].pub.first_overlay, done = FOREST_NONE;
+        size_t next = forest->nodes[i].pub.first_overlay,
+               done = CHAIN_FOREST_NONE;
 
-        while (next != FOREST_NONE) {
-            struct forest_node *node = &forest->nodes[next].pub;
+        while (next != CHAIN_FOREST_NONE) {
+            struct chain_forest_node *node = &forest->nodes[next].pub;
             size_t after = node->next_overlay;
 
             node->next_overlay = done;
@@ -170,7 +173,7 @@ static void order_overlays(struct forest *forest)
  * Walk down from every node. MARKS holds the walk (1-based) that came by; who
  * meets the own walk's mark has found a loop.
  */
-static int find_loops(struct forest *forest, struct img_error *err)
+static int find_loops(struct chain_forest *forest, struct img_error *err)
 {
     IMG_AUTO(img_free_ptr)
     size_t *marks = img_calloc(forest->nr + 1, sizeof(*marks), err);
@@ -181,22 +184,23 @@ static int find_loops(struct forest *forest, struct img_error *err)
     for (size_t i = 0; i < forest->nr; i++) {
         size_t at = i;
 
-        while (at != FOREST_NONE && marks[at] == 0) {
+        while (at != CHAIN_FOREST_NONE && marks[at] == 0) {
             marks[at] = i + 1;
             at = forest->nodes[at].pub.backing;
         }
-        if (at == FOREST_NONE || marks[at] != i + 1) {
+        if (at == CHAIN_FOREST_NONE || marks[at] != i + 1) {
             continue;
         }
-        for (size_t in = at; !(forest->nodes[in].pub.remarks & FOREST_LOOP);
+        for (size_t in = at;
+             !(forest->nodes[in].pub.remarks & CHAIN_FOREST_LOOP);
              in = forest->nodes[in].pub.backing) {
-            forest->nodes[in].pub.remarks |= FOREST_LOOP;
+            forest->nodes[in].pub.remarks |= CHAIN_FOREST_LOOP;
         }
     }
     return 0;
 }
 
-int forest_link(struct forest *forest, struct img_error *err)
+int chain_forest_link(struct chain_forest *forest, struct img_error *err)
 {
     /* Bases are added while the list is walked, and walked in turn. */
     for (size_t i = 0; i < forest->nr; i++) {
@@ -208,28 +212,29 @@ int forest_link(struct forest *forest, struct img_error *err)
         if (find_base(forest, i, &base, err) < 0) {
             return -1;
         }
-        if (base != FOREST_NONE) {
+        if (base != CHAIN_FOREST_NONE) {
             judge_link(forest, i, base);
         }
     }
     order_overlays(forest);
     for (size_t i = 0; i < forest->nr; i++) {
-        struct forest_node *node = &forest->nodes[i].pub;
+        struct chain_forest_node *node = &forest->nodes[i].pub;
 
         if (node->is_scanned && !node->is_hidden && node->format &&
-            !node->backing_name && node->first_overlay == FOREST_NONE) {
-            node->remarks |= FOREST_ORPHAN;
+            !node->backing_name && node->first_overlay == CHAIN_FOREST_NONE) {
+            node->remarks |= CHAIN_FOREST_ORPHAN;
         }
     }
     return find_loops(forest, err);
 }
 
-size_t forest_len(const struct forest *forest)
+size_t chain_forest_len(const struct chain_forest *forest)
 {
     return forest->nr;
 }
 
-const struct forest_node *forest_at(const struct forest *forest, size_t idx)
+const struct chain_forest_node *
+chain_forest_at(const struct chain_forest *forest, size_t idx)
 {
     return &forest->nodes[idx].pub;
 }

@@ -5,25 +5,25 @@
 
 #include <chain/forest.h>
 
-struct tree_node {
-    struct forest_node pub;
+struct chain_forest_item {
+    struct chain_forest_node pub;
     bool is_regular;
     uint32_t mode;
     int64_t mtime_ns;
 };
 
 /* Which node a file is. */
-struct tree_identity {
+struct chain_forest_identity {
     bool is_block;
     uint64_t dev, ino; /* of a block device: its number, and 0 */
     size_t node;
 };
 
-struct forest {
-    struct forest_options options;
-    struct tree_node *nodes;
+struct chain_forest {
+    struct chain_forest_options options;
+    struct chain_forest_item *nodes;
     size_t nr, capacity;
-    void *identities; /* tsearch(3) of struct tree_identity */
+    void *identities; /* tsearch(3) of struct chain_forest_identity */
 };
 
 /*
@@ -32,7 +32,8 @@ struct forest {
  * with the file becomes the node's remark; only IMG_LIMIT and IMG_MEMORY
  * fail.
  */
-int forest_node_for(struct forest *forest, const char *path, const char *format,
-                    size_t *out, struct img_error *err);
+int chain_forest_node_for(struct chain_forest *forest, const char *path,
+                          const char *format, size_t *out,
+                          struct img_error *err);
 
 #endif

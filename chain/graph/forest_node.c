@@ -17,7 +17,7 @@
 
 static int compare(const void *a, const void *b)
 {
-    const struct tree_identity *x = a, *y = b;
+    const struct chain_forest_identity *x = a, *y = b;
 
     if (x->is_block != y->is_block) {
         return x->is_block ? 1 : -1;
@@ -31,7 +31,7 @@ static int compare(const void *a, const void *b)
     return 0;
 }
 
-static bool identify(const char *path, struct tree_identity *out,
+static bool identify(const char *path, struct chain_forest_identity *out,
                      struct stat *st)
 {
     if (stat(path, st) < 0) {
@@ -43,10 +43,11 @@ static bool identify(const char *path, struct tree_identity *out,
     return true;
 }
 
-static int remember(struct forest *forest, const struct tree_identity *key,
+static int remember(struct chain_forest *forest,
+                    const struct chain_forest_identity *key,
                     struct img_error *err)
 {
-    struct tree_identity *own = img_calloc(1, sizeof(*own), err);
+    struct chain_forest_identity *own = img_calloc(1, sizeof(*own), err);
 
     if (!own) {
         return -1;
@@ -59,10 +60,10 @@ static int remember(struct forest *forest, const struct tree_identity *key,
     return 0;
 }
 
-static int grow(struct forest *forest, struct img_error *err)
+static int grow(struct chain_forest *forest, struct img_error *err)
 {
     size_t capacity = forest->capacity ? forest->capacity * 2 : 64;
-    struct tree_node *nodes;
+    struct chain_forest_item *nodes;
 
     if (forest->nr >= forest->options.max_files) {
         return img_fail(err, IMG_LIMIT,
@@ -100,7 +101,7 @@ static bool is_named_as_raw(const char *path)
     return false;
 }
 
-static int note_header(struct forest_node *node, struct chain *chain,
+static int note_header(struct chain_forest_node *node, struct chain *chain,
                        struct img_error *err)
 {
     const struct chain_layer *layer = chain_layer_at(chain, 0);
@@ -134,11 +135,11 @@ static int note_header(struct forest_node *node, struct chain *chain,
     return 0;
 }
 
-static int note_failure(struct forest_node *node, const struct img_error *why,
-                        struct img_error *err)
+static int note_failure(struct chain_forest_node *node,
+                        const struct img_error *why, struct img_error *err)
 {
-    node->remarks |=
-        why->code == IMG_NOT_FOUND ? FOREST_MISSING : FOREST_UNREADABLE;
+    node->remarks |= why->code == IMG_NOT_FOUND ? CHAIN_FOREST_MISSING
+                                                : CHAIN_FOREST_UNREADABLE;
     if (why->code == IMG_MEMORY) {
         *err = *why;
         return -1;
@@ -148,8 +149,9 @@ static int note_failure(struct forest_node *node, const struct img_error *why,
 }
 
 /* Look at NODE's file. */
-static int load(const struct forest *forest, struct forest_node *node,
-                const char *format, struct img_error *err)
+static int load(const struct chain_forest *forest,
+                struct chain_forest_node *node, const char *format,
+                struct img_error *err)
 {
     struct chain_options options;
     struct chain *chain = NULL;
@@ -175,16 +177,17 @@ static int load(const struct forest *forest, struct forest_node *node,
     return rc;
 }
 
-int forest_node_for(struct forest *forest, const char *path, const char *format,
-                    size_t *out, struct img_error *err)
+int chain_forest_node_for(struct chain_forest *forest, const char *path,
+                          const char *format, size_t *out,
+                          struct img_error *err)
 {
-    struct tree_identity key = {.node = forest->nr};
+    struct chain_forest_identity key = {.node = forest->nr};
     struct stat st = {.st_mode = 0};
     bool is_there = identify(path, &key, &st);
-    struct tree_node *node;
+    struct chain_forest_item *node;
 
     if (is_there) {
-        struct tree_identity *const *met =
+        struct chain_forest_identity *const *met =
             tfind(&key, &forest->identities, compare);
 
         if (met) {
@@ -197,9 +200,9 @@ int forest_node_for(struct forest *forest, const char *path, const char *format,
     }
     node = &forest->nodes[forest->nr];
     memset(node, 0, sizeof(*node));
-    node->pub.backing = FOREST_NONE;
-    node->pub.first_overlay = FOREST_NONE;
-    node->pub.next_overlay = FOREST_NONE;
+    node->pub.backing = CHAIN_FOREST_NONE;
+    node->pub.first_overlay = CHAIN_FOREST_NONE;
+    node->pub.next_overlay = CHAIN_FOREST_NONE;
     node->pub.path = copy(path, err);
     if (!node->pub.path) {
         return -1;

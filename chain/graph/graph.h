@@ -27,7 +27,7 @@ struct chain_layer {
 struct chain {
     struct chain_layer **layers; /* each its own: refs point into them */
     size_t nr, capacity;
-    struct identity_set files;
+    struct chain_identity_set files;
     struct img_error broken; /* code IMG_OK: the chain is whole */
     bool is_top_only;
 };
@@ -43,22 +43,22 @@ struct chain_opener {
  * Open the file of LAYER (path and ref are set), cut the slice out of it and
  * note its stamp. FD: an inherited descriptor, or -1.
  */
-int layer_open_file(struct chain_layer *layer,
-                    const struct chain_opener *opener, int fd,
-                    struct img_error *err);
+int chain_layer_open_file(struct chain_layer *layer,
+                          const struct chain_opener *opener, int fd,
+                          struct img_error *err);
 /*
  * Open the image in the layer's file: as FORMAT, or as what it is probed as
  * when FORMAT is NULL. SNAPSHOT may be NULL.
  */
-int layer_open_image(struct chain_layer *layer, const char *format,
-                     const char *snapshot, struct img_error *err);
+int chain_layer_open_image(struct chain_layer *layer, const char *format,
+                           const char *snapshot, struct img_error *err);
 /* Open the external data file that the layer's image wants. */
-int layer_open_data_file(struct chain_layer *layer,
-                         const struct chain_opener *opener,
-                         struct img_error *err);
-void layer_free(struct chain_layer *layer);
+int chain_layer_open_data_file(struct chain_layer *layer,
+                               const struct chain_opener *opener,
+                               struct img_error *err);
+void chain_layer_free(struct chain_layer *layer);
 /* For IMG_AUTO. */
-void layer_free_ptr(struct chain_layer **layer);
+void chain_layer_free_ptr(struct chain_layer **layer);
 
 /*
  * The error for a backing file whose format nobody declared: LOWER is the

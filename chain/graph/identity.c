@@ -12,7 +12,7 @@
 
 #include <img/memory.h>
 
-static int identity_key(const struct img_file *file, struct identity *out,
+static int identity_key(const struct img_file *file, struct chain_identity *out,
                         struct img_error *err)
 {
     struct img_stamp stamp;
@@ -33,7 +33,7 @@ static int compare_u64(uint64_t a, uint64_t b)
 
 static int identity_compare(const void *a, const void *b)
 {
-    const struct identity *first = a, *second = b;
+    const struct chain_identity *first = a, *second = b;
 
     if (first->is_block != second->is_block) {
         return first->is_block ? 1 : -1;
@@ -42,12 +42,12 @@ static int identity_compare(const void *a, const void *b)
     return order != 0 ? order : compare_u64(first->ino, second->ino);
 }
 
-int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
-                 bool is_data_file, const struct identity **met,
-                 struct img_error *err)
+int chain_identity_add(struct chain_identity_set *set, struct img_file *file,
+                       size_t layer, bool is_data_file,
+                       const struct chain_identity **met, struct img_error *err)
 {
     IMG_AUTO(img_free_ptr)
-    struct identity *entry = img_calloc(1, sizeof(*entry), err);
+    struct chain_identity *entry = img_calloc(1, sizeof(*entry), err);
 
     *met = NULL;
     if (!entry) {
@@ -59,7 +59,8 @@ int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
     if (identity_key(file, entry, err) < 0) {
         return -1;
     }
-    struct identity **found = tsearch(entry, &set->root, identity_compare);
+    struct chain_identity **found =
+        tsearch(entry, &set->root, identity_compare);
     if (!found) {
         return img_fail_memory(err);
     }
@@ -71,28 +72,31 @@ int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
     return 0;
 }
 
-static struct identity *find(const struct identity_set *set,
-                             const struct img_file *file)
+static struct chain_identity *find(const struct chain_identity_set *set,
+                                   const struct img_file *file)
 {
-    struct identity key = {0};
+    struct chain_identity key = {0};
     struct img_error ignored;
 
     if (identity_key(file, &key, &ignored) < 0) {
         return NULL;
     }
-    struct identity *const *found = tfind(&key, &set->root, identity_compare);
+    struct chain_identity *const *found =
+        tfind(&key, &set->root, identity_compare);
     return found ? *found : NULL;
 }
 
-const struct identity *identity_find(const struct identity_set *set,
-                                     const struct img_file *file)
+const struct chain_identity *
+chain_identity_find(const struct chain_identity_set *set,
+                    const struct img_file *file)
 {
     return find(set, file);
 }
 
-void identity_drop(struct identity_set *set, const struct img_file *file)
+void chain_identity_drop(struct chain_identity_set *set,
+                         const struct img_file *file)
 {
-    struct identity *found = find(set, file);
+    struct chain_identity *found = find(set, file);
 
     if (found) {
         tdelete(found, &set->root, identity_compare);
@@ -100,7 +104,7 @@ void identity_drop(struct identity_set *set, const struct img_file *file)
     }
 }
 
-void identity_fini(struct identity_set *set)
+void chain_identity_fini(struct chain_identity_set *set)
 {
     tdestroy(set->root, free);
     set->root = NULL;

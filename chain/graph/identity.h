@@ -12,12 +12,12 @@
 #include <img/error.h>
 #include <img/file.h>
 
-struct identity_set {
+struct chain_identity_set {
     void *root; /* tsearch(3) */
 };
 
 /* A file of the set. */
-struct identity {
+struct chain_identity {
     struct img_file *file; /* borrowed */
     size_t layer;
     bool is_data_file; /* the layer's external data file */
@@ -29,14 +29,17 @@ struct identity {
  * Add FILE unless it is there already: then *met is what is there, and the
  * set stays as it was; else *met is NULL.
  */
-int identity_add(struct identity_set *set, struct img_file *file, size_t layer,
-                 bool is_data_file, const struct identity **met,
-                 struct img_error *err);
+int chain_identity_add(struct chain_identity_set *set, struct img_file *file,
+                       size_t layer, bool is_data_file,
+                       const struct chain_identity **met,
+                       struct img_error *err);
 /* The set's entry for FILE, or NULL (also where FILE cannot be looked at). */
-const struct identity *identity_find(const struct identity_set *set,
-                                     const struct img_file *file);
+const struct chain_identity *
+chain_identity_find(const struct chain_identity_set *set,
+                    const struct img_file *file);
 /* Forget FILE; it must be in the set. */
-void identity_drop(struct identity_set *set, const struct img_file *file);
-void identity_fini(struct identity_set *set);
+void chain_identity_drop(struct chain_identity_set *set,
+                         const struct img_file *file);
+void chain_identity_fini(struct chain_identity_set *set);
 
 #endif

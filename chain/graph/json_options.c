@@ -26,13 +26,13 @@ struct walk {
     char key[CHAIN_JSON_MAX_KEY_LEN + 1];
 };
 
-static int option_push(struct json_options *options, const char *key,
+static int option_push(struct chain_json_options *options, const char *key,
                        size_t key_len, const struct img_json *value,
                        struct img_error *err)
 {
     if (options->nr == options->capacity) {
         size_t capacity = options->capacity ? options->capacity * 2 : 16;
-        struct json_option *items =
+        struct chain_json_option *items =
             reallocarray(options->items, capacity, sizeof(*items));
         if (!items) {
             return img_fail_memory(err);
@@ -45,7 +45,7 @@ static int option_push(struct json_options *options, const char *key,
         return -1;
     }
     options->items[options->nr++] =
-        (struct json_option){.key = copy, .value = value};
+        (struct chain_json_option){.key = copy, .value = value};
     return 0;
 }
 
@@ -69,7 +69,7 @@ static int key_append(struct walk *walk, const char *name, size_t *out,
     return 0;
 }
 
-static int flatten(struct json_options *options, struct walk *walk,
+static int flatten(struct chain_json_options *options, struct walk *walk,
                    struct img_error *err)
 {
     while (walk->depth > 0) {
@@ -106,13 +106,13 @@ static int flatten(struct json_options *options, struct walk *walk,
 
 static int option_compare(const void *a, const void *b)
 {
-    const struct json_option *first = a;
-    const struct json_option *second = b;
+    const struct chain_json_option *first = a;
+    const struct chain_json_option *second = b;
 
     return strcmp(first->key, second->key);
 }
 
-static int refuse_twice(const struct json_options *options,
+static int refuse_twice(const struct chain_json_options *options,
                         struct img_error *err)
 {
     for (size_t i = 1; i < options->nr; i++) {
@@ -127,10 +127,10 @@ static int refuse_twice(const struct json_options *options,
     return 0;
 }
 
-int json_options_load(const char *text, struct json_options *out,
-                      struct img_error *err)
+int chain_json_options_load(const char *text, struct chain_json_options *out,
+                            struct img_error *err)
 {
-    *out = (struct json_options){0};
+    *out = (struct chain_json_options){0};
     if (img_json_parse(text, strlen(text), &out->root, err) < 0) {
         return -1;
     }
@@ -147,14 +147,14 @@ int json_options_load(const char *text, struct json_options *out,
     return refuse_twice(out, err);
 }
 
-void json_options_fini(struct json_options *options)
+void chain_json_options_fini(struct chain_json_options *options)
 {
     for (size_t i = 0; i < options->nr; i++) {
         free(options->items[i].key);
     }
     free(options->items);
     img_json_free(options->root);
-    *options = (struct json_options){0};
+    *options = (struct chain_json_options){0};
 }
 
 /* How the key compares with PREFIX NAME; the longer one is the greater. */
@@ -167,7 +167,7 @@ static int key_compare(const char *key, const char *prefix, const char *name)
 }
 
 /* Index of the first key that is not below PREFIX NAME. */
-static size_t lower_bound(const struct json_options *options,
+static size_t lower_bound(const struct chain_json_options *options,
                           const char *prefix, const char *name)
 {
     size_t low = 0, high = options->nr;
@@ -183,8 +183,9 @@ static size_t lower_bound(const struct json_options *options,
     return low;
 }
 
-const struct img_json *json_options_take(struct json_options *options,
-                                         const char *prefix, const char *name)
+const struct img_json *
+chain_json_options_take(struct chain_json_options *options, const char *prefix,
+                        const char *name)
 {
     size_t idx = lower_bound(options, prefix, name);
 
@@ -196,8 +197,8 @@ const struct img_json *json_options_take(struct json_options *options,
     return options->items[idx].value;
 }
 
-bool json_options_has_below(const struct json_options *options,
-                            const char *prefix, const char *name)
+bool chain_json_options_has_below(const struct chain_json_options *options,
+                                  const char *prefix, const char *name)
 {
     size_t idx = lower_bound(options, prefix, name);
     size_t prefix_len = strlen(prefix);
@@ -208,7 +209,8 @@ bool json_options_has_below(const struct json_options *options,
                0;
 }
 
-const char *json_options_first_left(const struct json_options *options)
+const char *
+chain_json_options_first_left(const struct chain_json_options *options)
 {
     for (size_t i = 0; i < options->nr; i++) {
         if (!options->items[i].is_taken) {

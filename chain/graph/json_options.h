@@ -18,34 +18,36 @@
 /* Longer than any key of an option that is known. */
 #define CHAIN_JSON_MAX_KEY_LEN 255u
 
-struct json_option {
+struct chain_json_option {
     char *key;
     const struct img_json *value; /* no object, or an empty one */
     bool is_taken;
 };
 
-struct json_options {
+struct chain_json_options {
     struct img_json *root;
-    struct json_option *items; /* sorted by key */
+    struct chain_json_option *items; /* sorted by key */
     size_t nr, capacity;
 };
 
 /*
  * Parse TEXT (what stands after "json:"). IMG_FORMAT: not JSON, not an
  * object, an option twice, a key that is too long. Free with
- * json_options_fini, also after a failure.
+ * chain_json_options_fini, also after a failure.
  */
-int json_options_load(const char *text, struct json_options *out,
-                      struct img_error *err);
-void json_options_fini(struct json_options *options);
+int chain_json_options_load(const char *text, struct chain_json_options *out,
+                            struct img_error *err);
+void chain_json_options_fini(struct chain_json_options *options);
 
 /* The value of PREFIX NAME, which counts as understood now; or NULL. */
-const struct img_json *json_options_take(struct json_options *options,
-                                         const char *prefix, const char *name);
+const struct img_json *
+chain_json_options_take(struct chain_json_options *options, const char *prefix,
+                        const char *name);
 /* Is there a key that begins with PREFIX NAME? */
-bool json_options_has_below(const struct json_options *options,
-                            const char *prefix, const char *name);
+bool chain_json_options_has_below(const struct chain_json_options *options,
+                                  const char *prefix, const char *name);
 /* A key that nobody took, or NULL. */
-const char *json_options_first_left(const struct json_options *options);
+const char *
+chain_json_options_first_left(const struct chain_json_options *options);
 
 #endif

@@ -71,9 +71,9 @@ static int apply_slice(const struct chain_ref *ref, struct img_file **file,
     return 0;
 }
 
-int layer_open_file(struct chain_layer *layer,
-                    const struct chain_opener *opener, int fd,
-                    struct img_error *err)
+int chain_layer_open_file(struct chain_layer *layer,
+                          const struct chain_opener *opener, int fd,
+                          struct img_error *err)
 {
     const struct img_open_options *options = &opener->file_options;
     int r = fd >= 0
@@ -158,8 +158,8 @@ static int choose_format(struct chain_layer *layer, const char *declared,
     return 0;
 }
 
-int layer_open_image(struct chain_layer *layer, const char *format,
-                     const char *snapshot, struct img_error *err)
+int chain_layer_open_image(struct chain_layer *layer, const char *format,
+                           const char *snapshot, struct img_error *err)
 {
     const struct img_format *chosen = NULL;
     int r = choose_format(layer, format, &chosen, err);
@@ -183,14 +183,14 @@ int layer_open_image(struct chain_layer *layer, const char *format,
  * takes it against the working directory of its process, so that the two
  * agree for an image in the working directory only.
  */
-int layer_open_data_file(struct chain_layer *layer,
-                         const struct chain_opener *opener,
-                         struct img_error *err)
+int chain_layer_open_data_file(struct chain_layer *layer,
+                               const struct chain_opener *opener,
+                               struct img_error *err)
 {
     const char *name = layer->image->data_file_name;
     IMG_AUTO(img_free_ptr) char *path = NULL;
     IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
-    const struct identity *met;
+    const struct chain_identity *met;
 
     if (!name) {
         img_fail(err, IMG_UNSUPPORTED,
@@ -202,8 +202,8 @@ int layer_open_data_file(struct chain_layer *layer,
     path = chain_name_join(layer->path, name, err);
     if (!path || img_file_open(path, &opener->file_options, &file, err) < 0 ||
         img_file_stamp(file, &layer->data_stamp, err) < 0 ||
-        identity_add(&opener->chain->files, file, opener->chain->nr - 1, true,
-                     &met, err) < 0) {
+        chain_identity_add(&opener->chain->files, file, opener->chain->nr - 1,
+                           true, &met, err) < 0) {
         img_error_set_path(err, path ? path : layer->path);
         return -1;
     }
@@ -224,7 +224,7 @@ int layer_open_data_file(struct chain_layer *layer,
     return 0;
 }
 
-void layer_free(struct chain_layer *layer)
+void chain_layer_free(struct chain_layer *layer)
 {
     if (!layer) {
         return;
@@ -236,7 +236,7 @@ void layer_free(struct chain_layer *layer)
     free(layer);
 }
 
-void layer_free_ptr(struct chain_layer **layer)
+void chain_layer_free_ptr(struct chain_layer **layer)
 {
-    layer_free(*layer);
+    chain_layer_free(*layer);
 }

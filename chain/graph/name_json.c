@@ -46,7 +46,7 @@ static const char *const harmless_of_qcow2[] = {
 
 /* The node whose options begin with prefix. */
 struct node {
-    struct json_options *options;
+    struct chain_json_options *options;
     char prefix[CHAIN_JSON_MAX_KEY_LEN + 1];
 };
 
@@ -54,7 +54,7 @@ static void take_harmless(struct node *node, const char *const *names,
                           size_t nr)
 {
     for (size_t i = 0; i < nr; i++) {
-        json_options_take(node->options, node->prefix, names[i]);
+        chain_json_options_take(node->options, node->prefix, names[i]);
     }
 }
 
@@ -78,7 +78,7 @@ static int take_string(struct node *node, const char *name, const char **out,
                        struct img_error *err)
 {
     const struct img_json *value =
-        json_options_take(node->options, node->prefix, name);
+        chain_json_options_take(node->options, node->prefix, name);
 
     *out = img_json_as_string(value);
     if (value && !*out) {
@@ -93,7 +93,7 @@ static int take_bytes(struct node *node, const char *name, bool *is_there,
                       uint64_t *out, struct img_error *err)
 {
     const struct img_json *value =
-        json_options_take(node->options, node->prefix, name);
+        chain_json_options_take(node->options, node->prefix, name);
     const char *text = img_json_as_string(value);
     char *end = NULL;
     bool is_good;
@@ -223,7 +223,7 @@ static int parse_file(struct node *node, struct chain_ref *ref,
     const char *driver;
 
     for (;;) {
-        if (json_options_take(node->options, node->prefix, "file")) {
+        if (chain_json_options_take(node->options, node->prefix, "file")) {
             return img_fail(err, IMG_UNSUPPORTED,
                             "json: option \"%sfile\" is no object: it refers "
                             "to a node of a running QEMU",
@@ -270,7 +270,7 @@ static int parse_backing_value(struct node *node, struct chain_ref *ref,
                                struct img_error *err)
 {
     const struct img_json *value =
-        json_options_take(node->options, node->prefix, "backing");
+        chain_json_options_take(node->options, node->prefix, "backing");
     const char *text = img_json_as_string(value);
 
     if (!value) {
@@ -310,8 +310,8 @@ static int parse_node(const struct node *at, struct chain_ref *ref,
     return parse_file(&node, ref, err);
 }
 
-static int parse_nodes(struct json_options *options, struct chain_ref *ref,
-                       struct img_error *err)
+static int parse_nodes(struct chain_json_options *options,
+                       struct chain_ref *ref, struct img_error *err)
 {
     struct node node = {.options = options};
     bool is_format;
@@ -321,7 +321,7 @@ static int parse_nodes(struct json_options *options, struct chain_ref *ref,
             return -1;
         }
         if (!is_format || ref->is_backing_null ||
-            !json_options_has_below(options, node.prefix, "backing.")) {
+            !chain_json_options_has_below(options, node.prefix, "backing.")) {
             return 0;
         }
         if (node_enter(&node, "backing", err) < 0) {
@@ -335,10 +335,10 @@ static int parse_nodes(struct json_options *options, struct chain_ref *ref,
     }
 }
 
-static int refuse_unknown(const struct json_options *options,
+static int refuse_unknown(const struct chain_json_options *options,
                           struct img_error *err)
 {
-    const char *key = json_options_first_left(options);
+    const char *key = chain_json_options_first_left(options);
     char shown[128];
 
     if (!key) {
@@ -354,9 +354,9 @@ static int refuse_unknown(const struct json_options *options,
 int chain_name_parse_json(const char *text, struct chain_ref *out,
                           struct img_error *err)
 {
-    IMG_AUTO(json_options_fini) struct json_options options;
+    IMG_AUTO(chain_json_options_fini) struct chain_json_options options;
 
-    if (json_options_load(text, &options, err) < 0 ||
+    if (chain_json_options_load(text, &options, err) < 0 ||
         parse_nodes(&options, out, err) < 0 ||
         refuse_unknown(&options, err) < 0) {
         return -1;

@@ -55,10 +55,10 @@ static int check_identity(const struct chain_layer *upper,
                           struct img_error *err)
 {
     const struct chain *chain = opener->chain;
-    const struct identity *met;
+    const struct chain_identity *met;
 
-    if (identity_add(&opener->chain->files, layer->file, chain->nr, false, &met,
-                     err) < 0) {
+    if (chain_identity_add(&opener->chain->files, layer->file, chain->nr, false,
+                           &met, err) < 0) {
         img_error_set_path(err, layer->path);
         return -1;
     }
@@ -104,7 +104,7 @@ static int open_top(const char *operand, const struct chain_opener *opener,
 {
     const struct chain_options *options = opener->options;
     const char *format;
-    IMG_AUTO(layer_free_ptr)
+    IMG_AUTO(chain_layer_free_ptr)
     struct chain_layer *layer = img_calloc(1, sizeof(*layer), err);
 
     if (!layer) {
@@ -117,7 +117,8 @@ static int open_top(const char *operand, const struct chain_opener *opener,
     }
     layer->ref = &layer->own_ref;
     layer->path = img_strndup(layer->ref->path, strlen(layer->ref->path), err);
-    if (!layer->path || layer_open_file(layer, opener, options->fd, err) < 0 ||
+    if (!layer->path ||
+        chain_layer_open_file(layer, opener, options->fd, err) < 0 ||
         check_identity(NULL, layer, opener, err) < 0) {
         return -1;
     }
@@ -125,7 +126,7 @@ static int open_top(const char *operand, const struct chain_opener *opener,
     struct chain_layer *top = layer;
     return chain_push(opener->chain, &layer, err) < 0
                ? -1
-               : layer_open_image(top, format, options->snapshot, err);
+               : chain_layer_open_image(top, format, options->snapshot, err);
 }
 
 /* Find out what UPPER names as its backing file. */
@@ -203,7 +204,7 @@ static int open_backing(const struct chain_layer *upper,
                         struct img_error *err)
 {
     const char *format;
-    IMG_AUTO(layer_free_ptr)
+    IMG_AUTO(chain_layer_free_ptr)
     struct chain_layer *layer = img_calloc(1, sizeof(*layer), err);
 
     if (!layer || resolve_backing(upper, layer, err) < 0 ||
@@ -211,7 +212,7 @@ static int open_backing(const struct chain_layer *upper,
         return -1;
     }
     bool is_undeclared = !format && !opener->options->allow_probe;
-    if (layer_open_file(layer, opener, -1, err) < 0) {
+    if (chain_layer_open_file(layer, opener, -1, err) < 0) {
         return is_undeclared ? chain_fail_undeclared(upper, layer, err) : -1;
     }
     if (check_identity(upper, layer, opener, err) < 0) {
@@ -223,7 +224,7 @@ static int open_backing(const struct chain_layer *upper,
         return -1;
     }
     return is_undeclared ? chain_fail_undeclared(upper, lower, err)
-                         : layer_open_image(lower, format, NULL, err);
+                         : chain_layer_open_image(lower, format, NULL, err);
 }
 
 static int fail_no_backing(const struct chain_layer *layer,
@@ -245,7 +246,7 @@ static int follow(const struct chain_opener *opener, struct img_error *err)
     for (;;) {
         struct chain_layer *last = chain->layers[chain->nr - 1];
         if (last->image->wants_data_file &&
-            layer_open_data_file(last, opener, err) < 0) {
+            chain_layer_open_data_file(last, opener, err) < 0) {
             return -1;
         }
         if (!chain_layer_wants_backing(last)) {
@@ -271,8 +272,8 @@ static int follow(const struct chain_opener *opener, struct img_error *err)
 static void drop_imageless(struct chain *chain)
 {
     if (chain->nr > 0 && !chain->layers[chain->nr - 1]->image) {
-        identity_drop(&chain->files, chain->layers[chain->nr - 1]->file);
-        layer_free(chain->layers[--chain->nr]);
+        chain_identity_drop(&chain->files, chain->layers[chain->nr - 1]->file);
+        chain_layer_free(chain->layers[--chain->nr]);
     }
 }
 

@@ -105,7 +105,8 @@ static int list(const char *path, size_t max, struct names *out,
 
 /* Files are told to the caller, folders put at the end of FOLDERS. */
 static int sort_out(const struct names *names, struct names *folders,
-                    const struct scan_options *options, struct img_error *err)
+                    const struct chain_scan_options *options,
+                    struct img_error *err)
 {
     for (size_t i = 0; i < names->nr; i++) {
         const char *path = names->at[i];
@@ -133,8 +134,9 @@ static int sort_out(const struct names *names, struct names *folders,
     return 0;
 }
 
-int scan_folder(const char *path, const struct scan_options *options,
-                struct img_error *err)
+int chain_scan_folder(const char *path,
+                      const struct chain_scan_options *options,
+                      struct img_error *err)
 {
     struct names folders = {.at = NULL};
     int rc = names_push(&folders, img_strndup(path, strlen(path), err), err);

@@ -8,7 +8,7 @@
 
 #include <img/error.h>
 
-struct scan_options {
+struct chain_scan_options {
     bool recursive;   /* folders in it, too, but none behind a link */
     size_t max_names; /* IMG_LIMIT beyond so many names */
     /* Called for each file or block device, sorted by name in a folder. */
@@ -17,7 +17,8 @@ struct scan_options {
 };
 
 /* A folder that cannot be read is an error only when it is PATH itself. */
-int scan_folder(const char *path, const struct scan_options *options,
-                struct img_error *err);
+int chain_scan_folder(const char *path,
+                      const struct chain_scan_options *options,
+                      struct img_error *err);
 
 #endif

@@ -88,7 +88,7 @@ int chain_view_new(const struct chain *chain, size_t first,
     view->nr = chain->nr - first;
     view->len = view->nr ? layer_of(view, 0)->image->virtual_len : 0;
     view->cursors = img_calloc(view->nr + 1, sizeof(view->cursors[0]), err);
-    if (!view->cursors || ends_init(&view->ends, view->nr, err) < 0) {
+    if (!view->cursors || chain_ends_init(&view->ends, view->nr, err) < 0) {
         chain_view_free(view);
         return -1;
     }
@@ -101,8 +101,8 @@ void chain_view_free(struct chain_view *view)
     if (!view) {
         return;
     }
-    view_unit_fini(&view->unit);
-    ends_fini(&view->ends);
+    chain_view_unit_fini(&view->unit);
+    chain_ends_fini(&view->ends);
     free(view->cursors);
     free(view);
 }
@@ -124,7 +124,7 @@ const struct chain *chain_view_chain(const struct chain_view *view)
 static void cursor_set(struct chain_view *view, size_t idx,
                        const struct img_extent *said)
 {
-    struct view_cursor *cursor = &view->cursors[idx];
+    struct chain_view_cursor *cursor = &view->cursors[idx];
     uint64_t below_len =
         idx + 1 < view->nr ? layer_of(view, idx + 1)->image->virtual_len : 0;
     bool is_own = said->kind != IMG_EXTENT_UNALLOCATED;
@@ -137,13 +137,13 @@ static void cursor_set(struct chain_view *view, size_t idx,
     cursor->end = said->guest_off + said->len;
     if (!is_own && said->guest_off < below_len) {
         cursor->end = img_min(cursor->end, below_len);
-        ends_set(&view->ends, idx, cursor->end);
+        chain_ends_set(&view->ends, idx, cursor->end);
         return;
     }
     if (!is_own) {
         cursor->answer.e.kind = IMG_EXTENT_ZERO;
     }
-    ends_set(&view->ends, idx, 0);
+    chain_ends_set(&view->ends, idx, 0);
 }
 
 /* Ask layer IDX, which reaches beyond OFF, what it has there. */
@@ -189,7 +189,7 @@ static void extent_cut(struct chain_extent *extent, uint64_t off, uint64_t len)
 static int view_step(struct chain_view *view, uint64_t off, uint64_t len,
                      struct chain_extent *out, struct img_error *err)
 {
-    size_t idx = ends_first_at_most(&view->ends, off);
+    size_t idx = chain_ends_first_at_most(&view->ends, off);
 
     view->asked_off = off;
     /* At an end in the tree there is the layer that decides, or one whose
@@ -198,10 +198,10 @@ static int view_step(struct chain_view *view, uint64_t off, uint64_t len,
         if (cursor_ask(view, idx, off, len, err) < 0) {
             return -1;
         }
-        idx = ends_first_at_most(&view->ends, off);
+        idx = chain_ends_first_at_most(&view->ends, off);
     }
-    uint64_t end =
-        img_min(view->cursors[idx].end, ends_least_before(&view->ends, idx));
+    uint64_t end = img_min(view->cursors[idx].end,
+                           chain_ends_least_before(&view->ends, idx));
     *out = view->cursors[idx].answer;
     extent_cut(out, off, end - off);
     return 0;
@@ -234,7 +234,7 @@ static int view_find(struct chain_view *view, uint64_t off, uint64_t len,
     struct img_error later;
 
     if (off < view->asked_off) {
-        ends_clear(&view->ends);
+        chain_ends_clear(&view->ends);
         memset(view->cursors, 0, view->nr * sizeof(view->cursors[0]));
     }
     last->e.len = 0;

@@ -9,13 +9,13 @@
 #include "graph.h"
 
 /* What a layer answered last. */
-struct view_cursor {
+struct chain_view_cursor {
     struct chain_extent answer;
     uint64_t end; /* where it stops to hold; 0: nothing was asked yet */
 };
 
 /* The compressed cluster that was inflated last (view_read.c). */
-struct view_unit {
+struct chain_view_unit {
     struct img_inflater *inflater; /* NULL: not needed so far */
     void *stored, *bytes;
     size_t stored_capacity, bytes_capacity;
@@ -28,15 +28,15 @@ struct chain_view {
     size_t first; /* layer of cursor 0 */
     size_t nr;    /* cursors */
     uint64_t len;
-    struct view_cursor *cursors;
-    struct ends ends;   /* of each cursor: its end where the layer has nothing
-                           to say, 0 where it decides or was not asked */
-    uint64_t asked_off; /* no cursor's answer begins after this */
+    struct chain_view_cursor *cursors;
+    struct chain_ends ends;   /* of each cursor: its end where the layer has
+                           nothing   to say, 0 where it decides or was not asked */
+    uint64_t asked_off;       /* no cursor's answer begins after this */
     struct chain_extent last; /* what was found last, before it was cut to the
                                  length asked for */
-    struct view_unit unit;
+    struct chain_view_unit unit;
 };
 
-void view_unit_fini(struct view_unit *unit);
+void chain_view_unit_fini(struct chain_view_unit *unit);
 
 #endif

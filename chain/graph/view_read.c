@@ -11,12 +11,12 @@
 #include <img/memory.h>
 #include <qcow2/inflate.h>
 
-void view_unit_fini(struct view_unit *unit)
+void chain_view_unit_fini(struct chain_view_unit *unit)
 {
     qcow2_inflater_free(unit->inflater);
     free(unit->stored);
     free(unit->bytes);
-    *unit = (struct view_unit){0};
+    *unit = (struct chain_view_unit){0};
 }
 
 static int reserve(void **buf, size_t *capacity, size_t len,
@@ -39,7 +39,7 @@ static int reserve(void **buf, size_t *capacity, size_t len,
 static int unit_load(struct chain_view *view, const struct chain_extent *extent,
                      struct img_error *err)
 {
-    struct view_unit *unit = &view->unit;
+    struct chain_view_unit *unit = &view->unit;
     const struct img_extent *e = &extent->e;
     const struct img_image *image = view->chain->layers[extent->layer]->image;
 

@@ -15,11 +15,11 @@
 
 #define PASSWD_LEN 16384u
 
-static int load_self(struct access_user *out, struct img_error *err)
+static int load_self(struct chain_access_user *out, struct img_error *err)
 {
     out->uid = geteuid();
     out->groups[0] = getegid();
-    int nr = getgroups(ACCESS_GROUPS_MAX - 1, out->groups + 1);
+    int nr = getgroups(CHAIN_ACCESS_GROUPS_MAX - 1, out->groups + 1);
     if (nr < 0) {
         return img_fail_sys(err, errno, "cannot tell this process's groups");
     }
@@ -45,8 +45,8 @@ static int find_user(const char *name, struct passwd *entry, char *buf,
     return getpwuid_r((uid_t)uid, entry, buf, PASSWD_LEN, found);
 }
 
-int access_user_load(const char *name, struct access_user *out,
-                     struct img_error *err)
+int chain_access_user_load(const char *name, struct chain_access_user *out,
+                           struct img_error *err)
 {
     struct passwd entry, *found = NULL;
 
@@ -67,16 +67,16 @@ int access_user_load(const char *name, struct access_user *out,
         return img_fail(err, IMG_USAGE, "there is no user \"%s\"", shown);
     }
     out->uid = found->pw_uid;
-    out->groups_nr = ACCESS_GROUPS_MAX;
+    out->groups_nr = CHAIN_ACCESS_GROUPS_MAX;
     if (getgrouplist(found->pw_name, found->pw_gid, out->groups,
                      &out->groups_nr) < 0) {
         return img_fail(err, IMG_LIMIT, "a user in more than %d groups",
-                        ACCESS_GROUPS_MAX);
+                        CHAIN_ACCESS_GROUPS_MAX);
     }
     return 0;
 }
 
-static bool is_member(const struct access_user *user, gid_t gid)
+static bool is_member(const struct chain_access_user *user, gid_t gid)
 {
     for (int i = 0; i < user->groups_nr; i++) {
         if (user->groups[i] == gid) {
@@ -86,7 +86,8 @@ static bool is_member(const struct access_user *user, gid_t gid)
     return false;
 }
 
-unsigned access_bits(const struct access_user *user, const struct stat *st)
+unsigned chain_access_bits(const struct chain_access_user *user,
+                           const struct stat *st)
 {
     if (user->uid == 0) {
         /* What CAP_DAC_OVERRIDE gives; x needs one x bit on a file. */
@@ -101,8 +102,8 @@ unsigned access_bits(const struct access_user *user, const struct stat *st)
     return st->st_mode & 7;
 }
 
-bool access_blocked_folder(const struct access_user *user, const char *path,
-                           char **folder)
+bool chain_access_blocked_folder(const struct chain_access_user *user,
+                                 const char *path, char **folder)
 {
     IMG_AUTO(img_free_ptr) char *real = realpath(path, NULL);
     struct img_error ignored;
@@ -114,7 +115,8 @@ bool access_blocked_folder(const struct access_user *user, const char *path,
     for (char *slash = real; slash; slash = strchr(slash + 1, '/')) {
         size_t len = slash == real ? 1 : (size_t)(slash - real);
         char *part = img_strndup(real, len, &ignored);
-        if (part && stat(part, &st) == 0 && !(access_bits(user, &st) & 1)) {
+        if (part && stat(part, &st) == 0 &&
+            !(chain_access_bits(user, &st) & 1)) {
             *folder = part;
             return true;
         }
@@ -123,7 +125,7 @@ bool access_blocked_folder(const struct access_user *user, const char *path,
     return false;
 }
 
-char *access_mount_point(const char *path)
+char *chain_access_mount_point(const char *path)
 {
     char *real = realpath(path, NULL);
     struct stat at, above;

@@ -13,30 +13,31 @@
 
 #include <img/error.h>
 
-#define ACCESS_GROUPS_MAX 1024
+#define CHAIN_ACCESS_GROUPS_MAX 1024
 
-struct access_user {
+struct chain_access_user {
     uid_t uid;
     int groups_nr;
-    gid_t groups[ACCESS_GROUPS_MAX];
+    gid_t groups[CHAIN_ACCESS_GROUPS_MAX];
 };
 
 /* NAME (or a number) and its groups; NULL: this process. IMG_USAGE for a
    name that nobody has. */
-int access_user_load(const char *name, struct access_user *out,
-                     struct img_error *err);
+int chain_access_user_load(const char *name, struct chain_access_user *out,
+                           struct img_error *err);
 
 /* The rwx bits (octal 0 to 7) that USER has. */
-unsigned access_bits(const struct access_user *user, const struct stat *st);
+unsigned chain_access_bits(const struct chain_access_user *user,
+                           const struct stat *st);
 
 /*
  * The first folder on the way to PATH (resolved) that USER cannot pass: true
  * and its path, free with free(). False: none.
  */
-bool access_blocked_folder(const struct access_user *user, const char *path,
-                           char **folder);
+bool chain_access_blocked_folder(const struct chain_access_user *user,
+                                 const char *path, char **folder);
 
 /* Where the file system that PATH is on is mounted; free with free(). */
-char *access_mount_point(const char *path);
+char *chain_access_mount_point(const char *path);
 
 #endif

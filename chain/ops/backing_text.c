@@ -78,8 +78,8 @@ static char *relative_text(const char *folder, const char *target,
     return img_text(err, "%s%s%s", up, is_protocol ? "./" : "", rest);
 }
 
-char *backing_text(const char *from, const char *target, bool relative,
-                   struct img_error *err)
+char *chain_backing_text(const char *from, const char *target, bool relative,
+                         struct img_error *err)
 {
     IMG_AUTO(img_free_ptr) char *real = resolved(target, err);
 
@@ -90,10 +90,10 @@ char *backing_text(const char *from, const char *target, bool relative,
     return folder ? relative_text(folder, real, err) : NULL;
 }
 
-char *backing_text_expected(const struct chain_judge *judge,
-                            struct img_error *err)
+char *chain_backing_text_expected(const struct chain_judge *judge,
+                                  struct img_error *err)
 {
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
     const char *given = judge->request->backing_name;
 
     if (!layer) {
@@ -102,6 +102,7 @@ char *backing_text_expected(const struct chain_judge *judge,
     if (given) {
         return img_strndup(given, strlen(given), err);
     }
-    return backing_text(judge->dest_path, chain_layer_path(layer),
-                        judge->request->require == CHAIN_REQUIRE_RELATIVE, err);
+    return chain_backing_text(judge->dest_path, chain_layer_path(layer),
+                              judge->request->require == CHAIN_REQUIRE_RELATIVE,
+                              err);
 }

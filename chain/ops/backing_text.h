@@ -10,12 +10,12 @@
  * relative to the folder of FROM (shortest, no symbolic links needed) or
  * absolute. In a form that no reader takes for a protocol. Free with free().
  */
-char *backing_text(const char *from, const char *target, bool relative,
-                   struct img_error *err);
+char *chain_backing_text(const char *from, const char *target, bool relative,
+                         struct img_error *err);
 
 /* The name that the destination of JUDGE should record for its expected
    backing file, in the style asked for; NULL where nothing is expected. */
-char *backing_text_expected(const struct chain_judge *judge,
-                            struct img_error *err);
+char *chain_backing_text_expected(const struct chain_judge *judge,
+                                  struct img_error *err);
 
 #endif

@@ -187,7 +187,7 @@ static void open_dest(struct chain_judge *judge)
     }
 }
 
-int judge_open(struct chain_judge *judge, struct img_error *err)
+int chain_judge_open(struct chain_judge *judge, struct img_error *err)
 {
     static const unsigned masks[] = {
         [CHAIN_OP_SNAPSHOT] = FOR_S,
@@ -205,7 +205,7 @@ int judge_open(struct chain_judge *judge, struct img_error *err)
     return 0;
 }
 
-void judge_close(struct chain_judge *judge)
+void chain_judge_close(struct chain_judge *judge)
 {
     chain_ref_fini(&judge->backing_ref);
     img_free_ptr(&judge->backing_path);
@@ -215,7 +215,8 @@ void judge_close(struct chain_judge *judge)
     chain_free(judge->source);
 }
 
-const struct chain_layer *judge_expected_backing(const struct chain_judge *j)
+const struct chain_layer *
+chain_judge_expected_backing(const struct chain_judge *j)
 {
     if (j->effective == FOR_S) {
         return chain_layer_at(j->source, 0);

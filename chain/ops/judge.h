@@ -102,61 +102,65 @@ struct chain_judge {
 };
 
 /* Open what there is to open. -1: nothing can be judged. */
-int judge_open(struct chain_judge *judge, struct img_error *err);
-void judge_close(struct chain_judge *judge);
+int chain_judge_open(struct chain_judge *judge, struct img_error *err);
+void chain_judge_close(struct chain_judge *judge);
 
 /* The layer that the destination's backing file should be: 0 for S, 1 for H;
    NULL where the source has no such layer. */
-const struct chain_layer *judge_expected_backing(const struct chain_judge *j);
+const struct chain_layer *
+chain_judge_expected_backing(const struct chain_judge *j);
 
-bool judge_is_failed(const struct chain_judge *judge, enum chain_rule_id rule);
+bool chain_judge_is_failed(const struct chain_judge *judge,
+                           enum chain_rule_id rule);
 
 /* The check of the rule that runs. */
-void judge_say(struct chain_judge *judge, enum chain_check_result result,
-               const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void judge_say_error(struct chain_judge *judge, enum chain_check_result result,
-                     const struct img_error *err);
-void judge_found(struct chain_judge *judge, const char *fmt, ...)
+void chain_judge_say(struct chain_judge *judge, enum chain_check_result result,
+                     const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void chain_judge_say_error(struct chain_judge *judge,
+                           enum chain_check_result result,
+                           const struct img_error *err);
+void chain_judge_found(struct chain_judge *judge, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void judge_expected(struct chain_judge *judge, const char *fmt, ...)
+void chain_judge_expected(struct chain_judge *judge, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* Takes over REMEDY. */
-void judge_remedy(struct chain_judge *judge, char *remedy);
+void chain_judge_remedy(struct chain_judge *judge, char *remedy);
 /* Judging itself failed (memory, cancelled): err is filled in. */
-void judge_give_up(struct chain_judge *judge);
+void chain_judge_give_up(struct chain_judge *judge);
 
 /* Judge the contents once; later calls return the same. */
-enum content_state judge_content(struct chain_judge *judge);
+enum content_state chain_judge_content(struct chain_judge *judge);
 /* Does the destination's own layer hold nothing? Only for qcow2. */
-int judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
-                struct img_error *err);
+int chain_judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
+                      struct img_error *err);
 
 /* One rule each: docs/validate.md has their meaning. */
-void rule_request_explicit(struct chain_judge *judge);
-void rule_dest_exists(struct chain_judge *judge);
-void rule_dest_access(struct chain_judge *judge);
-void rule_dest_unused(struct chain_judge *judge);
-void rule_dest_distinct(struct chain_judge *judge);
-void rule_format_match(struct chain_judge *judge);
-void rule_metadata_intact(struct chain_judge *judge);
-void rule_features_usable(struct chain_judge *judge);
-void rule_backing_recorded(struct chain_judge *judge);
-void rule_backing_none(struct chain_judge *judge);
-void rule_backing_portable(struct chain_judge *judge);
-void rule_backing_resolves(struct chain_judge *judge);
-void rule_backing_format(struct chain_judge *judge);
-void rule_backing_style(struct chain_judge *judge);
-void rule_path_policy(struct chain_judge *judge);
-void rule_chain_intact(struct chain_judge *judge);
-void rule_size_match(struct chain_judge *judge);
-void rule_space_enough(struct chain_judge *judge);
-void rule_content_equal(struct chain_judge *judge);
-void rule_content_empty(struct chain_judge *judge);
-void rule_content_stale(struct chain_judge *judge);
-void rule_no_internal_state(struct chain_judge *judge);
-void rule_encryption(struct chain_judge *judge);
-void rule_write_mode(struct chain_judge *judge);
-void rule_shallow_meaning(struct chain_judge *judge);
-void rule_stable_source(struct chain_judge *judge);
+void chain_rule_request_explicit(struct chain_judge *judge);
+void chain_rule_dest_exists(struct chain_judge *judge);
+void chain_rule_dest_access(struct chain_judge *judge);
+void chain_rule_dest_unused(struct chain_judge *judge);
+void chain_rule_dest_distinct(struct chain_judge *judge);
+void chain_rule_format_match(struct chain_judge *judge);
+void chain_rule_metadata_intact(struct chain_judge *judge);
+void chain_rule_features_usable(struct chain_judge *judge);
+void chain_rule_backing_recorded(struct chain_judge *judge);
+void chain_rule_backing_none(struct chain_judge *judge);
+void chain_rule_backing_portable(struct chain_judge *judge);
+void chain_rule_backing_resolves(struct chain_judge *judge);
+void chain_rule_backing_format(struct chain_judge *judge);
+void chain_rule_backing_style(struct chain_judge *judge);
+void chain_rule_path_policy(struct chain_judge *judge);
+void chain_rule_chain_intact(struct chain_judge *judge);
+void chain_rule_size_match(struct chain_judge *judge);
+void chain_rule_space_enough(struct chain_judge *judge);
+void chain_rule_content_equal(struct chain_judge *judge);
+void chain_rule_content_empty(struct chain_judge *judge);
+void chain_rule_content_stale(struct chain_judge *judge);
+void chain_rule_no_internal_state(struct chain_judge *judge);
+void chain_rule_encryption(struct chain_judge *judge);
+void chain_rule_write_mode(struct chain_judge *judge);
+void chain_rule_shallow_meaning(struct chain_judge *judge);
+void chain_rule_stable_source(struct chain_judge *judge);
 
 #endif

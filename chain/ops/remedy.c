@@ -13,7 +13,7 @@
 
 #include "backing_text.h"
 
-char *remedy_both(char *first, char *second)
+char *chain_remedy_both(char *first, char *second)
 {
     struct img_error ignored;
 
@@ -26,7 +26,7 @@ char *remedy_both(char *first, char *second)
     return both;
 }
 
-char *remedy_command(const char *program, const char *path)
+char *chain_remedy_command(const char *program, const char *path)
 {
     struct img_error ignored;
     IMG_AUTO(img_free_ptr) char *word = chain_shell_quote_path(path, &ignored);
@@ -53,8 +53,8 @@ static const char *wanted_format(const struct chain_judge *judge)
 static char *create_overlay(const struct chain_judge *judge,
                             struct img_error *err)
 {
-    const struct chain_layer *layer = judge_expected_backing(judge);
-    IMG_AUTO(img_free_ptr) char *name = backing_text_expected(judge, err);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
+    IMG_AUTO(img_free_ptr) char *name = chain_backing_text_expected(judge, err);
     IMG_AUTO(img_free_ptr) char *quoted = NULL;
     IMG_AUTO(img_free_ptr) char *path = NULL;
 
@@ -85,7 +85,7 @@ static char *create_blank(const struct chain_judge *judge, const char *format,
 static char *copy_of_backing(const struct chain_judge *judge,
                              struct img_error *err)
 {
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
     IMG_AUTO(img_free_ptr) char *from = NULL;
     IMG_AUTO(img_free_ptr)
     char *to = chain_shell_quote_path(judge->dest_path, err);
@@ -102,10 +102,10 @@ static char *copy_of_backing(const struct chain_judge *judge,
     if (!convert || image->virtual_len == want) {
         return convert;
     }
-    return remedy_both(convert,
-                       img_text(err, "qemu-img resize -q%s -f raw %s %" PRIu64,
-                                image->virtual_len > want ? " --shrink" : "",
-                                to, want));
+    return chain_remedy_both(
+        convert,
+        img_text(err, "qemu-img resize -q%s -f raw %s %" PRIu64,
+                 image->virtual_len > want ? " --shrink" : "", to, want));
 }
 
 static char *create(const struct chain_judge *judge)
@@ -120,17 +120,18 @@ static char *create(const struct chain_judge *judge)
                                       : create_overlay(judge, &ignored);
 }
 
-char *remedy_create(const struct chain_judge *judge, bool remove_first)
+char *chain_remedy_create(const struct chain_judge *judge, bool remove_first)
 {
     char *made = create(judge);
 
     if (!made || !remove_first) {
         return made;
     }
-    return remedy_both(remedy_command("rm", judge->dest_path), made);
+    return chain_remedy_both(chain_remedy_command("rm", judge->dest_path),
+                             made);
 }
 
-char *remedy_recreate(const struct chain_judge *judge)
+char *chain_remedy_recreate(const struct chain_judge *judge)
 {
     struct img_error ignored;
     char *made = create(judge);
@@ -148,21 +149,21 @@ char *remedy_recreate(const struct chain_judge *judge)
         free(made);
         return NULL;
     }
-    return remedy_both(
+    return chain_remedy_both(
         img_text(&ignored, "mv -T --backup=numbered %s %s", path, to), made);
 }
 
-char *remedy_rebase(const struct chain_judge *judge, const char *name,
-                    const char *format)
+char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
+                          const char *format)
 {
     struct img_error ignored;
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
     IMG_AUTO(img_free_ptr) char *expected = NULL;
     IMG_AUTO(img_free_ptr) char *quoted = NULL;
     IMG_AUTO(img_free_ptr) char *path = NULL;
 
     if (!name) {
-        expected = backing_text_expected(judge, &ignored);
+        expected = chain_backing_text_expected(judge, &ignored);
         name = expected;
     }
     if (!format && layer) {
@@ -184,7 +185,8 @@ static const char *const operations[] = {
 };
 
 static char *flags(const struct chain_judge *judge,
-                   const struct remedy_request *change, struct img_error *err)
+                   const struct chain_remedy_request *change,
+                   struct img_error *err)
 {
     const struct chain_validate_request *r = judge->request;
 
@@ -211,8 +213,8 @@ static char *option(const char *name, const char *value, struct img_error *err)
     return quoted ? img_text(err, " --%s %s", name, quoted) : NULL;
 }
 
-char *remedy_ask_again(const struct chain_judge *judge,
-                       const struct remedy_request *change)
+char *chain_remedy_ask_again(const struct chain_judge *judge,
+                             const struct chain_remedy_request *change)
 {
     const struct chain_validate_request *r = judge->request;
     const struct {

@@ -12,28 +12,28 @@
 
 /* Make the destination anew as the operation wants it. What is there is
    moved aside first, not lost (a block device is written over). */
-char *remedy_recreate(const struct chain_judge *judge);
+char *chain_remedy_recreate(const struct chain_judge *judge);
 /* The same for a name that leads to no file, or only to a link: it goes. */
-char *remedy_create(const struct chain_judge *judge, bool remove_first);
+char *chain_remedy_create(const struct chain_judge *judge, bool remove_first);
 
 /* Record NAME and FORMAT as the backing file, contents untouched. NULL for
    either: what the operation expects. */
-char *remedy_rebase(const struct chain_judge *judge, const char *name,
-                    const char *format);
+char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
+                          const char *format);
 
 /* The same request again, with what is not NULL instead. */
-struct remedy_request {
+struct chain_remedy_request {
     const char *dest;
     const char *dest_format;
     bool drop_synchronous;
 };
-char *remedy_ask_again(const struct chain_judge *judge,
-                       const struct remedy_request *change);
+char *chain_remedy_ask_again(const struct chain_judge *judge,
+                             const struct chain_remedy_request *change);
 
 /* "PROGRAM WORD... FILE": the last one quoted as a path. */
-char *remedy_command(const char *program, const char *path);
+char *chain_remedy_command(const char *program, const char *path);
 
 /* FIRST && SECOND; takes both over. Either may be NULL. */
-char *remedy_both(char *first, char *second);
+char *chain_remedy_both(char *first, char *second);
 
 #endif

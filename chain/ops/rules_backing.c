@@ -19,28 +19,30 @@
 /* A shallow copy may do without a backing file when it holds everything. */
 static void judge_alone(struct chain_judge *judge)
 {
-    switch (judge_content(judge)) {
+    switch (chain_judge_content(judge)) {
     case CONTENT_EQUAL:
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "it records no backing file, and its own contents are those "
-                  "of the active layer's backing file");
+        chain_judge_say(
+            judge, CHAIN_CHECK_PASS,
+            "it records no backing file, and its own contents are those "
+            "of the active layer's backing file");
         return;
     case CONTENT_UNPROVEN:
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->content_why);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->content_why);
         return;
     case CONTENT_DIFFERENT:
     case CONTENT_NOT_JUDGED:
         break;
     }
-    judge_say(judge, CHAIN_CHECK_FAIL,
-              "it records no backing file, and its own contents are not those "
-              "of the active layer's backing file");
-    judge_found(judge, "no backing file");
-    judge_expected(judge, "a backing file and its format");
-    judge_remedy(judge, remedy_recreate(judge));
+    chain_judge_say(
+        judge, CHAIN_CHECK_FAIL,
+        "it records no backing file, and its own contents are not those "
+        "of the active layer's backing file");
+    chain_judge_found(judge, "no backing file");
+    chain_judge_expected(judge, "a backing file and its format");
+    chain_judge_remedy(judge, chain_remedy_recreate(judge));
 }
 
-void rule_backing_recorded(struct chain_judge *judge)
+void chain_rule_backing_recorded(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
     char shown[CHAIN_SHOWN_LEN];
@@ -48,45 +50,48 @@ void rule_backing_recorded(struct chain_judge *judge)
     if (!image->backing_name && judge->effective == FOR_H) {
         judge_alone(judge);
     } else if (!image->backing_name) {
-        judge_say(judge, CHAIN_CHECK_FAIL, "it records no backing file");
-        judge_found(judge, "no backing file");
-        judge_expected(judge, "the active layer and its format");
-        judge_remedy(judge, image->supports_backing
-                                ? remedy_rebase(judge, NULL, NULL)
-                                : remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL, "it records no backing file");
+        chain_judge_found(judge, "no backing file");
+        chain_judge_expected(judge, "the active layer and its format");
+        chain_judge_remedy(judge, image->supports_backing
+                                      ? chain_remedy_rebase(judge, NULL, NULL)
+                                      : chain_remedy_recreate(judge));
     } else if (!image->backing_format) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the format of its backing file is not recorded");
-        judge_found(judge, "\"%s\" without a format",
-                    chain_shown(image->backing_name, shown));
-        judge_expected(judge, "a recorded format");
-        judge_remedy(judge, remedy_rebase(judge, image->backing_name, NULL));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the format of its backing file is not recorded");
+        chain_judge_found(judge, "\"%s\" without a format",
+                          chain_shown(image->backing_name, shown));
+        chain_judge_expected(judge, "a recorded format");
+        chain_judge_remedy(
+            judge, chain_remedy_rebase(judge, image->backing_name, NULL));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "it records a backing file and its format");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "it records a backing file and its format");
     }
 }
 
-void rule_backing_none(struct chain_judge *judge)
+void chain_rule_backing_none(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
     char shown[CHAIN_SHOWN_LEN];
 
     if (!image->backing_name) {
-        judge_say(judge, CHAIN_CHECK_PASS, "it records no backing file");
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "it records no backing file");
         return;
     }
-    judge_say(judge, CHAIN_CHECK_FAIL,
-              "the target of a full copy records a backing file: it would "
-              "stay dependent on it");
-    judge_found(judge, "\"%s\"", chain_shown(image->backing_name, shown));
-    judge_expected(judge, "no backing file");
+    chain_judge_say(
+        judge, CHAIN_CHECK_FAIL,
+        "the target of a full copy records a backing file: it would "
+        "stay dependent on it");
+    chain_judge_found(judge, "\"%s\"", chain_shown(image->backing_name, shown));
+    chain_judge_expected(judge, "no backing file");
     struct img_error ignored;
     IMG_AUTO(img_free_ptr)
     char *program =
         img_text(&ignored, "qemu-img rebase -u -f %s -b ''", image->format);
     if (program) {
-        judge_remedy(judge, remedy_command(program, judge->dest_path));
+        chain_judge_remedy(judge,
+                           chain_remedy_command(program, judge->dest_path));
     }
 }
 
@@ -159,7 +164,7 @@ static const char *real_backing_format(struct chain_judge *judge,
                                        struct chain_probe *probe)
 {
     struct img_error ignored;
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
 
     if (judge->backing_file && layer &&
         img_file_is_same(judge->backing_file, chain_layer_file(layer))) {
@@ -184,25 +189,25 @@ static char *rewrite_name(struct chain_judge *judge)
     /* The name is written right after the extensions, however long. */
     if (more &&
         more->end_off + QCOW2_MAX_BACKING_NAME_LEN > LIBVIRT_HEADER_LEN) {
-        return remedy_recreate(judge);
+        return chain_remedy_recreate(judge);
     }
     if (!judge->backing_file) {
-        return remedy_rebase(judge, NULL, NULL);
+        return chain_remedy_rebase(judge, NULL, NULL);
     }
     if (judge->backing_ref.style == CHAIN_NAME_RELATIVE) {
         name = img_strndup(judge->backing_ref.path,
                            strlen(judge->backing_ref.path), &ignored);
     } else {
-        name = backing_text(judge->dest_path, judge->backing_path, false,
-                            &ignored);
+        name = chain_backing_text(judge->dest_path, judge->backing_path, false,
+                                  &ignored);
     }
     if (!format || !is_libvirt_format(format)) {
         format = real_backing_format(judge, &probe);
     }
-    return name ? remedy_rebase(judge, name, format) : NULL;
+    return name ? chain_remedy_rebase(judge, name, format) : NULL;
 }
 
-void rule_backing_portable(struct chain_judge *judge)
+void chain_rule_backing_portable(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
     const char *fault = name_fault(judge);
@@ -217,16 +222,17 @@ void rule_backing_portable(struct chain_judge *judge)
                 "probes instead";
     }
     if (!fault) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "libvirt and QEMU read its backing name alike");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "libvirt and QEMU read its backing name alike");
         return;
     }
-    judge_say(judge, CHAIN_CHECK_FAIL, "%s", fault);
-    judge_found(judge, "\"%s\"%s%s", chain_shown(image->backing_name, shown),
-                image->backing_format ? ", format " : "",
-                image->backing_format ? image->backing_format : "");
-    judge_expected(judge, "a plain path and a format that libvirt knows");
-    judge_remedy(judge, rewrite_name(judge));
+    chain_judge_say(judge, CHAIN_CHECK_FAIL, "%s", fault);
+    chain_judge_found(judge, "\"%s\"%s%s",
+                      chain_shown(image->backing_name, shown),
+                      image->backing_format ? ", format " : "",
+                      image->backing_format ? image->backing_format : "");
+    chain_judge_expected(judge, "a plain path and a format that libvirt knows");
+    chain_judge_remedy(judge, rewrite_name(judge));
 }
 
 static void say_unresolved(struct chain_judge *judge)
@@ -234,36 +240,36 @@ static void say_unresolved(struct chain_judge *judge)
     const struct img_error *error = &judge->backing_file_error;
 
     if (!judge->has_backing_ref || !judge->backing_path) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of backing-portable");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of backing-portable");
     } else if (error->code == IMG_DENIED && judge->request->roots) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of path-policy");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of path-policy");
     } else if (error->code == IMG_NOT_FOUND || error->code == IMG_LOOP ||
                error->code == IMG_UNSUPPORTED) {
-        judge_say_error(judge, CHAIN_CHECK_FAIL, error);
-        judge_expected(judge, "the file that the operation builds on");
-        judge_remedy(judge, remedy_rebase(judge, NULL, NULL));
+        chain_judge_say_error(judge, CHAIN_CHECK_FAIL, error);
+        chain_judge_expected(judge, "the file that the operation builds on");
+        chain_judge_remedy(judge, chain_remedy_rebase(judge, NULL, NULL));
     } else {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, error);
     }
 }
 
 static void say_wrong_file(struct chain_judge *judge, const char *message)
 {
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
     char shown[CHAIN_SHOWN_LEN];
 
-    judge_say(judge, CHAIN_CHECK_FAIL, "%s", message);
-    judge_found(judge, "\"%s\"", chain_shown(judge->backing_path, shown));
+    chain_judge_say(judge, CHAIN_CHECK_FAIL, "%s", message);
+    chain_judge_found(judge, "\"%s\"", chain_shown(judge->backing_path, shown));
     if (layer) {
-        judge_expected(judge, "\"%s\"",
-                       chain_shown(chain_layer_path(layer), shown));
+        chain_judge_expected(judge, "\"%s\"",
+                             chain_shown(chain_layer_path(layer), shown));
     }
-    judge_remedy(judge, remedy_rebase(judge, NULL, NULL));
+    chain_judge_remedy(judge, chain_remedy_rebase(judge, NULL, NULL));
 }
 
-void rule_backing_resolves(struct chain_judge *judge)
+void chain_rule_backing_resolves(struct chain_judge *judge)
 {
     const struct img_file *file = judge->backing_file;
 
@@ -281,45 +287,48 @@ void rule_backing_resolves(struct chain_judge *judge)
                        "its backing file is the active layer itself: the "
                        "copy could not be pivoted to");
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "its backing name leads to %s",
-                  judge->effective == FOR_S ? "the active layer"
-                                            : "a file that is not the active "
-                                              "layer");
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "its backing name leads to %s",
+                        judge->effective == FOR_S
+                            ? "the active layer"
+                            : "a file that is not the active "
+                              "layer");
     }
 }
 
-void rule_backing_format(struct chain_judge *judge)
+void chain_rule_backing_format(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
-    const struct chain_layer *layer = judge_expected_backing(judge);
+    const struct chain_layer *layer = chain_judge_expected_backing(judge);
     struct chain_probe probe;
 
     if (!judge->backing_file) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged: its backing file could not be looked at");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged: its backing file could not be looked at");
         return;
     }
     const char *real = real_backing_format(judge, &probe);
     if (!real) {
-        judge_say(judge, CHAIN_CHECK_UNPROVEN,
-                  "its backing file could not be read");
+        chain_judge_say(judge, CHAIN_CHECK_UNPROVEN,
+                        "its backing file could not be read");
     } else if (strcmp(image->backing_format, real) == 0) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "its backing file is %s, as "
-                  "recorded",
-                  real);
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "its backing file is %s, as "
+                        "recorded",
+                        real);
     } else {
         char shown[CHAIN_SHOWN_LEN];
         bool is_declared =
             layer &&
             img_file_is_same(judge->backing_file, chain_layer_file(layer)) &&
             judge->request->source_format != NULL;
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the recorded backing format is not the %s one",
-                  is_declared ? "declared" : "real");
-        judge_found(judge, "%s", chain_shown(image->backing_format, shown));
-        judge_expected(judge, "%s", real);
-        judge_remedy(judge, remedy_rebase(judge, image->backing_name, real));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the recorded backing format is not the %s one",
+                        is_declared ? "declared" : "real");
+        chain_judge_found(judge, "%s",
+                          chain_shown(image->backing_format, shown));
+        chain_judge_expected(judge, "%s", real);
+        chain_judge_remedy(
+            judge, chain_remedy_rebase(judge, image->backing_name, real));
     }
 }
 
@@ -329,15 +338,15 @@ static char *restyle(struct chain_judge *judge, bool relative)
     struct img_error ignored;
 
     if (judge->request->backing_name || !judge->backing_path) {
-        return remedy_rebase(judge, NULL, format);
+        return chain_remedy_rebase(judge, NULL, format);
     }
     IMG_AUTO(img_free_ptr)
-    char *name =
-        backing_text(judge->dest_path, judge->backing_path, relative, &ignored);
-    return name ? remedy_rebase(judge, name, format) : NULL;
+    char *name = chain_backing_text(judge->dest_path, judge->backing_path,
+                                    relative, &ignored);
+    return name ? chain_remedy_rebase(judge, name, format) : NULL;
 }
 
-void rule_backing_style(struct chain_judge *judge)
+void chain_rule_backing_style(struct chain_judge *judge)
 {
     const struct chain_validate_request *request = judge->request;
     const char *name = judge->dest_image->backing_name;
@@ -346,22 +355,22 @@ void rule_backing_style(struct chain_judge *judge)
     bool want_relative = request->require == CHAIN_REQUIRE_RELATIVE;
     char shown[CHAIN_SHOWN_LEN];
 
-    judge_found(judge, "\"%s\"", chain_shown(name, shown));
+    chain_judge_found(judge, "\"%s\"", chain_shown(name, shown));
     if (request->backing_name && strcmp(request->backing_name, name) != 0) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the backing name is not the one asked for");
-        judge_expected(judge, "\"%s\"",
-                       chain_shown(request->backing_name, shown));
-        judge_remedy(judge, restyle(judge, want_relative));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the backing name is not the one asked for");
+        chain_judge_expected(judge, "\"%s\"",
+                             chain_shown(request->backing_name, shown));
+        chain_judge_remedy(judge, restyle(judge, want_relative));
     } else if (request->require != CHAIN_REQUIRE_ANY &&
                is_relative != want_relative) {
-        judge_say(judge, CHAIN_CHECK_FAIL, "the backing name is not %s",
-                  want_relative ? "relative" : "absolute");
-        judge_expected(judge, "%s name",
-                       want_relative ? "a relative" : "an absolute");
-        judge_remedy(judge, restyle(judge, want_relative));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL, "the backing name is not %s",
+                        want_relative ? "relative" : "absolute");
+        chain_judge_expected(judge, "%s name",
+                             want_relative ? "a relative" : "an absolute");
+        chain_judge_remedy(judge, restyle(judge, want_relative));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "the backing name is %s",
-                  is_relative ? "relative" : "absolute");
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "the backing name is %s",
+                        is_relative ? "relative" : "absolute");
     }
 }

@@ -53,31 +53,33 @@ static const struct img_error *denial(const struct chain_judge *judge)
                : NULL;
 }
 
-void rule_path_policy(struct chain_judge *judge)
+void chain_rule_path_policy(struct chain_judge *judge)
 {
     const struct img_error *denied = denial(judge);
     char shown[CHAIN_SHOWN_LEN];
     uint32_t owner;
 
     if (judge->request->roots && denied) {
-        judge_say_error(judge, CHAIN_CHECK_FAIL, denied);
-        judge_expected(judge, "a file inside the folders of --root");
-        judge_remedy(judge, judge->dest_image ? remedy_rebase(judge, NULL, NULL)
-                                              : NULL);
+        chain_judge_say_error(judge, CHAIN_CHECK_FAIL, denied);
+        chain_judge_expected(judge, "a file inside the folders of --root");
+        chain_judge_remedy(judge, judge->dest_image
+                                      ? chain_remedy_rebase(judge, NULL, NULL)
+                                      : NULL);
         return;
     }
     const struct chain_layer *layer = private_layer(judge, &owner);
     if (layer) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "\"%s\" is private to user %" PRIu32
-                  ", and libvirt would give QEMU access to it",
-                  chain_shown(chain_layer_path(layer), shown), owner);
+        chain_judge_say(judge, CHAIN_CHECK_WARN,
+                        "\"%s\" is private to user %" PRIu32
+                        ", and libvirt would give QEMU access to it",
+                        chain_shown(chain_layer_path(layer), shown), owner);
     } else if (judge->request->roots) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "all files of its chain are inside the allowed folders");
+        chain_judge_say(
+            judge, CHAIN_CHECK_PASS,
+            "all files of its chain are inside the allowed folders");
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "no folders were given to stay in (--root)");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "no folders were given to stay in (--root)");
     }
 }
 
@@ -106,8 +108,8 @@ static char *shorten(const struct chain_judge *judge)
     }
     const struct chain_layer *below = chain_layer_at(judge->source, 2);
     IMG_AUTO(img_free_ptr)
-    char *name = backing_text(judge->request->source, chain_layer_path(below),
-                              false, &ignored);
+    char *name = chain_backing_text(judge->request->source,
+                                    chain_layer_path(below), false, &ignored);
     IMG_AUTO(img_free_ptr)
     char *quoted = name ? chain_shell_quote(name, &ignored) : NULL;
     IMG_AUTO(img_free_ptr)
@@ -116,7 +118,8 @@ static char *shorten(const struct chain_judge *judge)
                           judge->source_image->format, quoted,
                           chain_layer_image(below)->format)
                : NULL;
-    return program ? remedy_command(program, judge->request->source) : NULL;
+    return program ? chain_remedy_command(program, judge->request->source)
+                   : NULL;
 }
 
 static bool judge_whole(struct chain_judge *judge, const struct chain *chain)
@@ -128,13 +131,13 @@ static bool judge_whole(struct chain_judge *judge, const struct chain *chain)
     }
     bool is_doubt = broken->code == IMG_LOCKED || broken->code == IMG_IO ||
                     broken->code == IMG_MEMORY || broken->code == IMG_SYSTEM;
-    judge_say_error(judge, is_doubt ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_FAIL,
-                    broken);
+    chain_judge_say_error(
+        judge, is_doubt ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_FAIL, broken);
     if (broken->code == IMG_LIMIT) {
-        judge_expected(judge, "at most %u layers", CHAIN_MAX_DEPTH);
-        judge_remedy(judge, shorten(judge));
+        chain_judge_expected(judge, "at most %u layers", CHAIN_MAX_DEPTH);
+        chain_judge_remedy(judge, shorten(judge));
     } else {
-        judge_remedy(judge, command_of(broken));
+        chain_judge_remedy(judge, command_of(broken));
     }
     return false;
 }
@@ -158,20 +161,20 @@ static bool judge_recorded(struct chain_judge *judge, const struct chain *chain)
             name ? img_text(&ignored, "qemu-img rebase -u -b %s -F %s", name,
                             chain_layer_image(layer)->format)
                  : NULL;
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the format of \"%s\" is not recorded",
-                  chain_shown(chain_layer_path(layer), shown));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the format of \"%s\" is not recorded",
+                        chain_shown(chain_layer_path(layer), shown));
         chain_check_image(judge->report, judge->check, chain_layer_path(upper));
         if (program) {
-            judge_remedy(judge,
-                         remedy_command(program, chain_layer_path(upper)));
+            chain_judge_remedy(
+                judge, chain_remedy_command(program, chain_layer_path(upper)));
         }
         return false;
     }
     return true;
 }
 
-void rule_chain_intact(struct chain_judge *judge)
+void chain_rule_chain_intact(struct chain_judge *judge)
 {
     size_t depth =
         chain_depth(judge->source) + (judge->effective == FOR_S ? 1 : 0);
@@ -181,8 +184,8 @@ void rule_chain_intact(struct chain_judge *judge)
     }
     if (judge->dest && judge->dest_image->backing_name &&
         !judge->has_backing_ref) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of backing-portable");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of backing-portable");
         return;
     }
     if (!judge_whole(judge, judge->source) ||
@@ -192,15 +195,15 @@ void rule_chain_intact(struct chain_judge *judge)
         return;
     }
     if (depth > CHAIN_MAX_DEPTH) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "libvirt takes no chain of so many layers");
-        judge_found(judge, "%zu layers", depth);
-        judge_expected(judge, "at most %u", CHAIN_MAX_DEPTH);
-        judge_remedy(judge, shorten(judge));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "libvirt takes no chain of so many layers");
+        chain_judge_found(judge, "%zu layers", depth);
+        chain_judge_expected(judge, "at most %u", CHAIN_MAX_DEPTH);
+        chain_judge_remedy(judge, shorten(judge));
         return;
     }
-    judge_say(judge, CHAIN_CHECK_PASS,
-              "both chains are whole, %zu layers at most", depth);
+    chain_judge_say(judge, CHAIN_CHECK_PASS,
+                    "both chains are whole, %zu layers at most", depth);
 }
 
 static char *resize(const struct chain_judge *judge, uint64_t found,
@@ -219,29 +222,29 @@ static char *resize(const struct chain_judge *judge, uint64_t found,
                     judge->dest_image->format, path, wanted);
 }
 
-void rule_size_match(struct chain_judge *judge)
+void chain_rule_size_match(struct chain_judge *judge)
 {
     uint64_t found = judge->dest_image->virtual_len;
     uint64_t wanted = judge->source_image->virtual_len;
 
-    judge_found(judge, "%" PRIu64 " bytes", found);
-    judge_expected(judge, "%" PRIu64 " bytes", wanted);
+    chain_judge_found(judge, "%" PRIu64 " bytes", found);
+    chain_judge_expected(judge, "%" PRIu64 " bytes", wanted);
     if (found == wanted) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "its virtual size is the source's, to the byte");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "its virtual size is the source's, to the byte");
     } else if (found > wanted && judge->effective == FOR_S &&
                judge->request->allow_larger) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "it is larger than the source, as is wanted");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "it is larger than the source, as is wanted");
     } else {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "its virtual size is %s than the source's",
-                  found > wanted ? "larger" : "smaller");
-        judge_remedy(judge, resize(judge, found, wanted));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "its virtual size is %s than the source's",
+                        found > wanted ? "larger" : "smaller");
+        chain_judge_remedy(judge, resize(judge, found, wanted));
     }
 }
 
-void rule_stable_source(struct chain_judge *judge)
+void chain_rule_stable_source(struct chain_judge *judge)
 {
     struct img_error error;
 
@@ -249,8 +252,9 @@ void rule_stable_source(struct chain_judge *judge)
         (judge->dest && chain_check_unchanged(judge->dest, &error) != 0) ||
         chain_stamp_recheck(judge->report, judge->source, &error) != 0 ||
         chain_stamp_recheck(judge->report, judge->dest, &error) != 0) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
         return;
     }
-    judge_say(judge, CHAIN_CHECK_PASS, "no file changed while it was judged");
+    chain_judge_say(judge, CHAIN_CHECK_PASS,
+                    "no file changed while it was judged");
 }

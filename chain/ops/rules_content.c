@@ -14,8 +14,8 @@
 #include "judge.h"
 #include "remedy.h"
 
-int judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
-                struct img_error *err)
+int chain_judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
+                      struct img_error *err)
 {
     memset(out, 0, sizeof(*out));
     if (!qcow2_image_header(judge->dest_image)) {
@@ -56,7 +56,7 @@ static bool is_proved_by_chain(struct chain_judge *judge, size_t first)
 
     if (chain_depth(judge->dest) != nr + 1 || chain_broken(judge->dest) ||
         chain_broken(judge->source) || judge->dest_image->data_file ||
-        judge_usage(judge, &usage, &ignored) != 0 || !is_empty(&usage)) {
+        chain_judge_usage(judge, &usage, &ignored) != 0 || !is_empty(&usage)) {
         return false;
     }
     for (size_t i = 0; i < nr; i++) {
@@ -113,7 +113,7 @@ static void take_result(struct chain_judge *judge,
     judge->content_why = result->why;
 }
 
-enum content_state judge_content(struct chain_judge *judge)
+enum content_state chain_judge_content(struct chain_judge *judge)
 {
     struct chain_compare_result result;
     size_t first = judge->effective == FOR_S ? 0 : 1;
@@ -130,41 +130,43 @@ enum content_state judge_content(struct chain_judge *judge)
         judge->content = CONTENT_UNPROVEN;
         judge->content_why = *judge->err;
         if (judge->err->code == IMG_CANCELLED) {
-            judge_give_up(judge);
+            chain_judge_give_up(judge);
         }
     }
     return judge->content;
 }
 
-void rule_content_equal(struct chain_judge *judge)
+void chain_rule_content_equal(struct chain_judge *judge)
 {
     const char *what = judge->effective == FOR_S
                            ? "the active layer's contents"
                            : "the contents of the active layer's backing file";
 
     if (judge->dest_image->backing_name && !judge->has_backing_ref) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of backing-portable");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of backing-portable");
         return;
     }
-    switch (judge_content(judge)) {
+    switch (chain_judge_content(judge)) {
     case CONTENT_EQUAL:
-        judge_say(judge, CHAIN_CHECK_PASS, "the guest sees exactly %s", what);
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "the guest sees exactly %s",
+                        what);
         return;
     case CONTENT_DIFFERENT:
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the guest would not see %s: first difference at guest "
-                  "offset %" PRIu64,
-                  what, judge->first_difference);
-        judge_found(judge, "other bytes at %" PRIu64, judge->first_difference);
-        judge_expected(judge, "%s", what);
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the guest would not see %s: first difference at guest "
+                        "offset %" PRIu64,
+                        what, judge->first_difference);
+        chain_judge_found(judge, "other bytes at %" PRIu64,
+                          judge->first_difference);
+        chain_judge_expected(judge, "%s", what);
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
         return;
     case CONTENT_UNPROVEN:
     case CONTENT_NOT_JUDGED:
         break;
     }
-    judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->content_why);
+    chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->content_why);
 }
 
 static uint64_t clusters(const struct qcow2_usage *usage)
@@ -173,30 +175,32 @@ static uint64_t clusters(const struct qcow2_usage *usage)
            usage->compressed_clusters;
 }
 
-void rule_content_empty(struct chain_judge *judge)
+void chain_rule_content_empty(struct chain_judge *judge)
 {
     struct qcow2_usage usage;
     struct img_error error;
 
     if (!qcow2_image_header(judge->dest_image)) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged: only a qcow2 image tells what it holds");
-    } else if (judge_usage(judge, &usage, &error) != 0) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged: only a qcow2 image tells what it holds");
+    } else if (chain_judge_usage(judge, &usage, &error) != 0) {
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     } else if (is_empty(&usage)) {
-        judge_say(judge, CHAIN_CHECK_PASS, "it holds no clusters of its own");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "it holds no clusters of its own");
     } else {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "a new overlay is meant to be empty, but it holds clusters "
-                  "of its own, the first at guest offset %" PRIu64,
-                  usage.first_guest_off);
-        judge_found(judge,
-                    "%" PRIu64 " data, %" PRIu64 " zero, %" PRIu64
-                    " compressed clusters",
-                    usage.data_clusters, usage.zero_clusters,
-                    usage.compressed_clusters);
-        judge_expected(judge, "none");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(
+            judge, CHAIN_CHECK_WARN,
+            "a new overlay is meant to be empty, but it holds clusters "
+            "of its own, the first at guest offset %" PRIu64,
+            usage.first_guest_off);
+        chain_judge_found(judge,
+                          "%" PRIu64 " data, %" PRIu64 " zero, %" PRIu64
+                          " compressed clusters",
+                          usage.data_clusters, usage.zero_clusters,
+                          usage.compressed_clusters);
+        chain_judge_expected(judge, "none");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     }
 }
 
@@ -229,26 +233,27 @@ static void judge_trusted_zeros(struct chain_judge *judge)
     struct chain_compare_result result;
 
     if (compare_with_zeros(judge, &result, judge->err) != 0) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, judge->err);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, judge->err);
         if (judge->err->code == IMG_CANCELLED) {
-            judge_give_up(judge);
+            chain_judge_give_up(judge);
         }
         return;
     }
     judge->report->proof = result.proof;
     if (result.verdict == CHAIN_IDENTICAL) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "it reads as zeros, as the request trusts");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "it reads as zeros, as the request trusts");
     } else if (result.verdict == CHAIN_UNPROVEN) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &result.why);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &result.why);
     } else {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the request trusts it to read as zeros, but it holds data "
-                  "at guest offset %" PRIu64,
-                  result.first_difference);
-        judge_found(judge, "data at %" PRIu64, result.first_difference);
-        judge_expected(judge, "zeros");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "the request trusts it to read as zeros, but it holds data "
+            "at guest offset %" PRIu64,
+            result.first_difference);
+        chain_judge_found(judge, "data at %" PRIu64, result.first_difference);
+        chain_judge_expected(judge, "zeros");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     }
 }
 
@@ -266,14 +271,14 @@ static int held_len(struct chain_judge *judge, uint64_t *out,
                    : img_file_allocated_len(judge->dest_file);
         return 0;
     }
-    if (judge_usage(judge, &usage, err) != 0) {
+    if (chain_judge_usage(judge, &usage, err) != 0) {
         return -1;
     }
     *out = clusters(&usage) * image->cluster_len;
     return 0;
 }
 
-void rule_content_stale(struct chain_judge *judge)
+void chain_rule_content_stale(struct chain_judge *judge)
 {
     struct img_error error;
     uint64_t held;
@@ -281,17 +286,17 @@ void rule_content_stale(struct chain_judge *judge)
     if (judge->request->target_is_zero) {
         judge_trusted_zeros(judge);
     } else if (held_len(judge, &held, &error) != 0) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     } else if (held > 0) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "it holds old data, which the copy overwrites");
-        judge_found(judge, "%" PRIu64 " bytes", held);
-        judge_expected(judge, "an empty image");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_WARN,
+                        "it holds old data, which the copy overwrites");
+        chain_judge_found(judge, "%" PRIu64 " bytes", held);
+        chain_judge_expected(judge, "an empty image");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
-                      ? "a device: whatever it holds is overwritten"
-                      : "it holds no old data");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
+                            ? "a device: whatever it holds is overwritten"
+                            : "it holds no old data");
     }
 }

@@ -33,50 +33,51 @@ static bool is_usable_format(const struct chain_judge *judge,
 
 static void say_mismatch(struct chain_judge *judge, const char *real)
 {
-    struct remedy_request change = {.dest_format = real};
+    struct chain_remedy_request change = {.dest_format = real};
     char shown[CHAIN_SHOWN_LEN];
 
-    judge_say(judge, CHAIN_CHECK_FAIL,
-              "the file is %s, but the request says %s", real,
-              chain_shown(judge->dest_format, shown));
-    judge_found(judge, "%s", real);
-    judge_expected(judge, "%s", chain_shown(judge->dest_format, shown));
+    chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                    "the file is %s, but the request says %s", real,
+                    chain_shown(judge->dest_format, shown));
+    chain_judge_found(judge, "%s", real);
+    chain_judge_expected(judge, "%s", chain_shown(judge->dest_format, shown));
     if (is_usable_format(judge, real)) {
-        judge_remedy(judge, remedy_ask_again(judge, &change));
+        chain_judge_remedy(judge, chain_remedy_ask_again(judge, &change));
     } else {
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     }
 }
 
-void rule_format_match(struct chain_judge *judge)
+void chain_rule_format_match(struct chain_judge *judge)
 {
     if (!judge->has_probe) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &judge->dest_file_error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN,
+                              &judge->dest_file_error);
         return;
     }
     const char *real = judge->probe.format->name;
     if (!chain_format_find(judge->dest_format)) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the request names a format that QEMU does not know");
-        judge_found(judge, "%s", real);
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the request names a format that QEMU does not know");
+        chain_judge_found(judge, "%s", real);
         return;
     }
     if (strcmp(real, judge->dest_format) != 0) {
         say_mismatch(judge, real);
     } else if (judge->effective == FOR_S && !judge->request->dest_format &&
                !is_usable_format(judge, real)) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the file is %s, which cannot be an overlay", real);
-        judge_found(judge, "%s", real);
-        judge_expected(judge, "qcow2");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the file is %s, which cannot be an overlay", real);
+        chain_judge_found(judge, "%s", real);
+        chain_judge_expected(judge, "qcow2");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else if (judge->probe.second) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "the file is %s, but other readers may take it for %s", real,
-                  judge->probe.second->name);
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_WARN,
+                        "the file is %s, but other readers may take it for %s",
+                        real, judge->probe.second->name);
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "the file is %s", real);
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "the file is %s", real);
     }
 }
 
@@ -86,17 +87,17 @@ static void say_unreadable(struct chain_judge *judge)
     const struct img_error *error = &judge->dest_error;
 
     if (error->code == IMG_DENIED) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of "
-                  "path-policy");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of "
+                        "path-policy");
         return;
     }
     bool is_doubt = error->code == IMG_IO || error->code == IMG_LOCKED ||
                     error->code == IMG_MEMORY || error->code == IMG_SYSTEM;
-    judge_say_error(judge, is_doubt ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_FAIL,
-                    error);
+    chain_judge_say_error(
+        judge, is_doubt ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_FAIL, error);
     if (!is_doubt) {
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     }
 }
 
@@ -117,7 +118,7 @@ static char *repair(const struct chain_judge *judge, const char *what)
     char *program =
         img_text(&ignored, "qemu-img check -q -f qcow2 -r %s", what);
 
-    return program ? remedy_command(program, judge->dest_path) : NULL;
+    return program ? chain_remedy_command(program, judge->dest_path) : NULL;
 }
 
 static void judge_counts(struct chain_judge *judge,
@@ -125,33 +126,35 @@ static void judge_counts(struct chain_judge *judge,
                          const char *first)
 {
     if (judge->dest_image->is_corrupt) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the image is marked corrupt: QEMU will not open it for "
-                  "writing");
-        judge_remedy(judge, repair(judge, "all"));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "the image is marked corrupt: QEMU will not open it for "
+            "writing");
+        chain_judge_remedy(judge, repair(judge, "all"));
     } else if (counts->corruptions > 0) {
-        judge_say(judge, CHAIN_CHECK_FAIL, "its metadata is damaged: %s",
-                  first);
-        judge_found(judge, "%llu corruptions",
-                    (unsigned long long)counts->corruptions);
-        judge_expected(judge, "none");
-        judge_remedy(judge, repair(judge, "all"));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL, "its metadata is damaged: %s",
+                        first);
+        chain_judge_found(judge, "%llu corruptions",
+                          (unsigned long long)counts->corruptions);
+        chain_judge_expected(judge, "none");
+        chain_judge_remedy(judge, repair(judge, "all"));
     } else if (counts->check_errors > 0) {
-        judge_say(judge, CHAIN_CHECK_UNPROVEN,
-                  "its metadata could not be checked: %s", first);
+        chain_judge_say(judge, CHAIN_CHECK_UNPROVEN,
+                        "its metadata could not be checked: %s", first);
     } else if (judge->dest_image->is_dirty) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "it was not closed cleanly; QEMU repairs it when it opens "
-                  "it");
-        judge_remedy(judge, repair(judge, "all"));
+        chain_judge_say(
+            judge, CHAIN_CHECK_WARN,
+            "it was not closed cleanly; QEMU repairs it when it opens "
+            "it");
+        chain_judge_remedy(judge, repair(judge, "all"));
     } else if (counts->leaks > 0) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "%llu clusters are leaked: harmless, but lost space",
-                  (unsigned long long)counts->leaks);
-        judge_remedy(judge, repair(judge, "leaks"));
+        chain_judge_say(judge, CHAIN_CHECK_WARN,
+                        "%llu clusters are leaked: harmless, but lost space",
+                        (unsigned long long)counts->leaks);
+        chain_judge_remedy(judge, repair(judge, "leaks"));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "header and refcounts are consistent");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "header and refcounts are consistent");
     }
 }
 
@@ -170,21 +173,21 @@ static void check_refcounts(struct chain_judge *judge)
         judge_counts(judge, &counts, first);
     } else if (error.code == IMG_CANCELLED) {
         *judge->err = error;
-        judge_give_up(judge);
+        chain_judge_give_up(judge);
     } else {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     }
 }
 
-void rule_metadata_intact(struct chain_judge *judge)
+void chain_rule_metadata_intact(struct chain_judge *judge)
 {
     if (!judge->dest) {
         say_unreadable(judge);
     } else if (qcow2_image_header(judge->dest_image)) {
         check_refcounts(judge);
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "a %s image opens",
-                  judge->dest_image->format);
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "a %s image opens",
+                        judge->dest_image->format);
     }
 }
 
@@ -244,7 +247,7 @@ static const char *missing_feature(const struct qcow2_header *header,
     return NULL;
 }
 
-void rule_features_usable(struct chain_judge *judge)
+void chain_rule_features_usable(struct chain_judge *judge)
 {
     const struct qcow2_header *header = qcow2_image_header(judge->dest_image);
     const char *text = judge->request->qemu_version;
@@ -253,44 +256,46 @@ void rule_features_usable(struct chain_judge *judge)
     char shown[CHAIN_SHOWN_LEN];
 
     if (text && !parse_version(text, &version)) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "the QEMU version that was given is none");
-        judge_found(judge, "%s", chain_shown(text, shown));
-        judge_expected(judge, "MAJOR.MINOR");
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the QEMU version that was given is none");
+        chain_judge_found(judge, "%s", chain_shown(text, shown));
+        chain_judge_expected(judge, "MAJOR.MINOR");
         return;
     }
     const char *missing =
         header ? missing_feature(header, &version, &since) : NULL;
     if (missing) {
-        judge_say(judge, CHAIN_CHECK_FAIL, "QEMU %u.%u does not know %s",
-                  version.major, version.minor, missing);
-        judge_found(judge, "%s", missing);
-        judge_expected(judge, "QEMU %s or later", since);
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(judge, CHAIN_CHECK_FAIL, "QEMU %u.%u does not know %s",
+                        version.major, version.minor, missing);
+        chain_judge_found(judge, "%s", missing);
+        chain_judge_expected(judge, "QEMU %s or later", since);
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else if (header && header->has_data_file &&
                !judge->request->allow_data_file) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "its data are in another file, which libvirt gives QEMU no "
-                  "access to");
-        judge_found(judge, "an external data file");
-        judge_expected(judge, "none, or --allow-data-file");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "its data are in another file, which libvirt gives QEMU no "
+            "access to");
+        chain_judge_found(judge, "an external data file");
+        chain_judge_expected(judge, "none, or --allow-data-file");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "QEMU %u.%u knows all it uses",
-                  version.major, version.minor);
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "QEMU %u.%u knows all it uses",
+                        version.major, version.minor);
     }
 }
 
-void rule_encryption(struct chain_judge *judge)
+void chain_rule_encryption(struct chain_judge *judge)
 {
     if (judge->dest_image->is_encrypted || is_format(judge, "luks")) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "it is encrypted, and no secret comes with the request");
-        judge_found(judge, "encrypted");
-        judge_expected(judge, "not encrypted");
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "it is encrypted, and no secret comes with the request");
+        chain_judge_found(judge, "encrypted");
+        chain_judge_expected(judge, "not encrypted");
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS, "it is not encrypted");
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "it is not encrypted");
     }
 }
 
@@ -320,19 +325,19 @@ static char *remove_all(const struct chain_judge *judge,
     char *commands = NULL;
 
     for (size_t i = 0; i < image->snapshots_nr; i++) {
-        commands = remedy_both(commands,
-                               remove_state(judge, "snapshot -q -d",
-                                            image->snapshots[i].name, false));
+        commands = chain_remedy_both(
+            commands, remove_state(judge, "snapshot -q -d",
+                                   image->snapshots[i].name, false));
     }
     for (size_t i = 0; i < nr; i++) {
-        commands = remedy_both(commands,
-                               remove_state(judge, "bitmap -f qcow2 --remove",
-                                            bitmaps[i].name, true));
+        commands = chain_remedy_both(
+            commands, remove_state(judge, "bitmap -f qcow2 --remove",
+                                   bitmaps[i].name, true));
     }
     return commands;
 }
 
-void rule_no_internal_state(struct chain_judge *judge)
+void chain_rule_no_internal_state(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
     const struct qcow2_bitmap_info *bitmaps = NULL;
@@ -341,24 +346,24 @@ void rule_no_internal_state(struct chain_judge *judge)
 
     if (qcow2_image_header(image) &&
         qcow2_image_bitmaps(judge->dest_image, &bitmaps, &nr, &error) != 0) {
-        judge_say_error(judge,
-                        error.code == IMG_CORRUPT ? CHAIN_CHECK_FAIL
-                                                  : CHAIN_CHECK_UNPROVEN,
-                        &error);
-        judge_remedy(judge, remedy_recreate(judge));
+        chain_judge_say_error(judge,
+                              error.code == IMG_CORRUPT ? CHAIN_CHECK_FAIL
+                                                        : CHAIN_CHECK_UNPROVEN,
+                              &error);
+        chain_judge_remedy(judge, chain_remedy_recreate(judge));
         return;
     }
     if (image->snapshots_nr == 0 && nr == 0) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "it holds no internal snapshots and no bitmaps");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "it holds no internal snapshots and no bitmaps");
         return;
     }
-    judge_say(judge, CHAIN_CHECK_WARN,
-              "it holds state that the new use will not know about");
-    judge_found(judge, "%zu internal snapshots, %zu bitmaps",
-                image->snapshots_nr, nr);
-    judge_expected(judge, "none");
-    judge_remedy(judge, image->snapshots_nr + nr <= STATES_MAX
-                            ? remove_all(judge, bitmaps, nr)
-                            : remedy_recreate(judge));
+    chain_judge_say(judge, CHAIN_CHECK_WARN,
+                    "it holds state that the new use will not know about");
+    chain_judge_found(judge, "%zu internal snapshots, %zu bitmaps",
+                      image->snapshots_nr, nr);
+    chain_judge_expected(judge, "none");
+    chain_judge_remedy(judge, image->snapshots_nr + nr <= STATES_MAX
+                                  ? remove_all(judge, bitmaps, nr)
+                                  : chain_remedy_recreate(judge));
 }

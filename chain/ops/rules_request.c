@@ -19,42 +19,45 @@ static bool can_be_overlay(const char *format)
 static char *ask_with(const struct chain_judge *judge, const char *format)
 {
     IMG_AUTO(img_free_ptr) char *path = NULL;
-    struct remedy_request change = {.dest_format = format};
+    struct chain_remedy_request change = {.dest_format = format};
 
     if (judge->dest_path[0] != '/') {
         path = realpath(judge->dest_path, NULL);
         change.dest = path;
     }
-    return remedy_ask_again(judge, &change);
+    return chain_remedy_ask_again(judge, &change);
 }
 
-void rule_request_explicit(struct chain_judge *judge)
+void chain_rule_request_explicit(struct chain_judge *judge)
 {
     const char *format = judge->request->dest_format;
     char shown[CHAIN_SHOWN_LEN];
 
     if (format && judge->effective == FOR_S && !can_be_overlay(format)) {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "libvirt takes an external snapshot in qcow2 or qed only");
-        judge_found(judge, "%s", chain_shown(format, shown));
-        judge_expected(judge, "qcow2");
-        judge_remedy(judge, ask_with(judge, "qcow2"));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "libvirt takes an external snapshot in qcow2 or qed only");
+        chain_judge_found(judge, "%s", chain_shown(format, shown));
+        chain_judge_expected(judge, "qcow2");
+        chain_judge_remedy(judge, ask_with(judge, "qcow2"));
     } else if (!format && judge->has_probe) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "no format is named: what libvirt finds by probing is what "
-                  "a guest could have written");
-        judge_found(judge, "%s (probed)", judge->probe.format->name);
-        judge_expected(judge, "--dest-format");
-        judge_remedy(judge, ask_with(judge, judge->probe.format->name));
+        chain_judge_say(
+            judge, CHAIN_CHECK_WARN,
+            "no format is named: what libvirt finds by probing is what "
+            "a guest could have written");
+        chain_judge_found(judge, "%s (probed)", judge->probe.format->name);
+        chain_judge_expected(judge, "--dest-format");
+        chain_judge_remedy(judge, ask_with(judge, judge->probe.format->name));
     } else if (judge->dest_path[0] != '/' && judge->request->dest_fd < 0) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "libvirt wants an absolute path; this one is judged from "
-                  "the working directory");
-        judge_found(judge, "%s", chain_shown(judge->dest_path, shown));
-        judge_remedy(judge, ask_with(judge, format));
+        chain_judge_say(
+            judge, CHAIN_CHECK_WARN,
+            "libvirt wants an absolute path; this one is judged from "
+            "the working directory");
+        chain_judge_found(judge, "%s", chain_shown(judge->dest_path, shown));
+        chain_judge_remedy(judge, ask_with(judge, format));
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "the request names a path and a format");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "the request names a path and a format");
     }
 }
 
@@ -74,18 +77,18 @@ static void say_missing(struct chain_judge *judge)
     bool is_link = lstat(judge->dest_path, &link) == 0 && S_ISLNK(link.st_mode);
 
     if (judge->dest_file_error.code != IMG_NOT_FOUND) {
-        judge_say_error(judge, CHAIN_CHECK_FAIL, &judge->dest_file_error);
+        chain_judge_say_error(judge, CHAIN_CHECK_FAIL, &judge->dest_file_error);
         return;
     }
-    judge_say(judge, CHAIN_CHECK_FAIL,
-              is_link ? "it is a symbolic link that leads to no file"
-                      : "there is no such file");
-    judge_found(judge, is_link ? "a dangling link" : "nothing");
-    judge_expected(judge, "a regular file or block device");
-    judge_remedy(judge, remedy_create(judge, is_link));
+    chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                    is_link ? "it is a symbolic link that leads to no file"
+                            : "there is no such file");
+    chain_judge_found(judge, is_link ? "a dangling link" : "nothing");
+    chain_judge_expected(judge, "a regular file or block device");
+    chain_judge_remedy(judge, chain_remedy_create(judge, is_link));
 }
 
-void rule_dest_exists(struct chain_judge *judge)
+void chain_rule_dest_exists(struct chain_judge *judge)
 {
     mode_t mode = judge->dest_stat.st_mode;
 
@@ -93,47 +96,51 @@ void rule_dest_exists(struct chain_judge *judge)
         say_missing(judge);
         return;
     }
-    judge_found(judge, "%s", kind_of(mode));
+    chain_judge_found(judge, "%s", kind_of(mode));
     if (S_ISREG(mode) || S_ISBLK(mode)) {
-        judge_say(judge, CHAIN_CHECK_PASS, "it exists and is %s",
-                  kind_of(mode));
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "it exists and is %s",
+                        kind_of(mode));
         return;
     }
-    judge_say(judge, CHAIN_CHECK_FAIL, "it is %s, not an image", kind_of(mode));
-    judge_expected(judge, "a regular file or block device");
-    judge_remedy(judge, remedy_recreate(judge));
+    chain_judge_say(judge, CHAIN_CHECK_FAIL, "it is %s, not an image",
+                    kind_of(mode));
+    chain_judge_expected(judge, "a regular file or block device");
+    chain_judge_remedy(judge, chain_remedy_recreate(judge));
 }
 
-void rule_write_mode(struct chain_judge *judge)
+void chain_rule_write_mode(struct chain_judge *judge)
 {
-    struct remedy_request change = {.drop_synchronous = true};
+    struct chain_remedy_request change = {.drop_synchronous = true};
 
     if (!judge->request->synchronous_writes) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "synchronous writes are not asked for");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "synchronous writes are not asked for");
     } else if (judge->effective == FOR_C) {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "synchronous writes are safe with the full copy that this "
-                  "becomes");
+        chain_judge_say(
+            judge, CHAIN_CHECK_PASS,
+            "synchronous writes are safe with the full copy that this "
+            "becomes");
     } else {
-        judge_say(judge, CHAIN_CHECK_FAIL,
-                  "a shallow copy with synchronous writes: QEMU 7.2 loses "
-                  "data when the guest writes less than a cluster");
-        judge_found(judge, "--synchronous-writes");
-        judge_expected(judge, "the background mode");
-        judge_remedy(judge, remedy_ask_again(judge, &change));
+        chain_judge_say(
+            judge, CHAIN_CHECK_FAIL,
+            "a shallow copy with synchronous writes: QEMU 7.2 loses "
+            "data when the guest writes less than a cluster");
+        chain_judge_found(judge, "--synchronous-writes");
+        chain_judge_expected(judge, "the background mode");
+        chain_judge_remedy(judge, chain_remedy_ask_again(judge, &change));
     }
 }
 
-void rule_shallow_meaning(struct chain_judge *judge)
+void chain_rule_shallow_meaning(struct chain_judge *judge)
 {
     if (judge->effective == FOR_C) {
-        judge_say(judge, CHAIN_CHECK_WARN,
-                  "the active layer has no backing file: libvirt drops the "
-                  "shallow flag and copies in full, and so it was judged");
+        chain_judge_say(
+            judge, CHAIN_CHECK_WARN,
+            "the active layer has no backing file: libvirt drops the "
+            "shallow flag and copies in full, and so it was judged");
         chain_check_image(judge->report, judge->check, judge->request->source);
     } else {
-        judge_say(judge, CHAIN_CHECK_PASS,
-                  "the active layer has a backing file");
+        chain_judge_say(judge, CHAIN_CHECK_PASS,
+                        "the active layer has a backing file");
     }
 }

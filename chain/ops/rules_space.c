@@ -135,7 +135,7 @@ static uint64_t needed(const struct chain_judge *judge,
                : tally->clusters * tally->cluster_len;
 }
 
-void rule_space_enough(struct chain_judge *judge)
+void chain_rule_space_enough(struct chain_judge *judge)
 {
     struct tally tally = {.cluster_len = 65536};
     struct img_error error;
@@ -146,20 +146,21 @@ void rule_space_enough(struct chain_judge *judge)
     }
     bool is_shallow = judge->effective == FOR_H;
     if (chain_broken(judge->source) && !is_shallow) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "not judged, because of chain-intact");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "not judged, because of chain-intact");
     } else if ((is_shallow ? tally_layer(judge, &tally, &error)
                            : tally_view(judge, &tally, &error)) != 0) {
-        judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     } else if (!available(judge, &have)) {
-        judge_say(judge, CHAIN_CHECK_UNPROVEN,
-                  "the file system does not tell its free space");
+        chain_judge_say(judge, CHAIN_CHECK_UNPROVEN,
+                        "the file system does not tell its free space");
     } else {
         uint64_t need = needed(judge, &tally);
-        judge_found(judge, "%" PRIu64 " bytes", have);
-        judge_expected(judge, "%" PRIu64 " bytes", need);
-        judge_say(judge, need <= have ? CHAIN_CHECK_PASS : CHAIN_CHECK_FAIL,
-                  need <= have ? "what the copy writes fits"
-                               : "what the copy writes does not fit");
+        chain_judge_found(judge, "%" PRIu64 " bytes", have);
+        chain_judge_expected(judge, "%" PRIu64 " bytes", need);
+        chain_judge_say(judge,
+                        need <= have ? CHAIN_CHECK_PASS : CHAIN_CHECK_FAIL,
+                        need <= have ? "what the copy writes fits"
+                                     : "what the copy writes does not fit");
     }
 }

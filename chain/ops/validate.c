@@ -38,78 +38,83 @@ static const struct rule {
     void (*judge)(struct chain_judge *judge);
 } rules[RULES_NR] = {
     [RULE_REQUEST_EXPLICIT] = {"request-explicit", FOR_ALL, NEED_NOTHING, 0,
-                               rule_request_explicit},
+                               chain_rule_request_explicit},
     [RULE_DEST_EXISTS] = {"dest-exists", FOR_ALL, NEED_NOTHING, 0,
-                          rule_dest_exists},
+                          chain_rule_dest_exists},
     [RULE_DEST_ACCESS] = {"dest-access", FOR_ALL, NEED_NOTHING,
-                          AFTER(RULE_DEST_EXISTS), rule_dest_access},
+                          AFTER(RULE_DEST_EXISTS), chain_rule_dest_access},
     [RULE_DEST_UNUSED] = {"dest-unused", FOR_ALL, NEED_FILE, 0,
-                          rule_dest_unused},
+                          chain_rule_dest_unused},
     [RULE_DEST_DISTINCT] = {"dest-distinct", FOR_ALL, NEED_FILE, 0,
-                            rule_dest_distinct},
+                            chain_rule_dest_distinct},
     [RULE_FORMAT_MATCH] = {"format-match", FOR_ALL, NEED_FILE,
                            AFTER(RULE_REQUEST_EXPLICIT) |
                                AFTER(RULE_DEST_DISTINCT),
-                           rule_format_match},
+                           chain_rule_format_match},
     [RULE_METADATA_INTACT] = {"metadata-intact", FOR_ALL, NEED_FILE,
                               AFTER(RULE_REQUEST_EXPLICIT) |
                                   AFTER(RULE_DEST_DISTINCT) |
                                   AFTER(RULE_FORMAT_MATCH),
-                              rule_metadata_intact},
+                              chain_rule_metadata_intact},
     [RULE_FEATURES_USABLE] = {"features-usable", FOR_ALL, NEED_IMAGE, 0,
-                              rule_features_usable},
+                              chain_rule_features_usable},
     [RULE_BACKING_RECORDED] = {"backing-recorded", FOR_S | FOR_H, NEED_IMAGE, 0,
-                               rule_backing_recorded},
+                               chain_rule_backing_recorded},
     [RULE_BACKING_NONE] = {"backing-none", FOR_C, NEED_IMAGE, 0,
-                           rule_backing_none},
+                           chain_rule_backing_none},
     [RULE_BACKING_PORTABLE] = {"backing-portable", FOR_S | FOR_H, NEED_BACKING,
-                               0, rule_backing_portable},
+                               0, chain_rule_backing_portable},
     [RULE_BACKING_RESOLVES] = {"backing-resolves", FOR_S | FOR_H, NEED_BACKING,
-                               0, rule_backing_resolves},
+                               0, chain_rule_backing_resolves},
     [RULE_BACKING_FORMAT] = {"backing-format", FOR_S | FOR_H, NEED_BACKING,
                              AFTER(RULE_BACKING_RECORDED) |
                                  AFTER(RULE_BACKING_RESOLVES),
-                             rule_backing_format},
+                             chain_rule_backing_format},
     [RULE_BACKING_STYLE] = {"backing-style", FOR_S | FOR_H, NEED_BACKING, 0,
-                            rule_backing_style},
+                            chain_rule_backing_style},
     [RULE_PATH_POLICY] = {"path-policy", FOR_ALL, NEED_NOTHING,
-                          AFTER(RULE_DEST_EXISTS), rule_path_policy},
+                          AFTER(RULE_DEST_EXISTS), chain_rule_path_policy},
     [RULE_CHAIN_INTACT] = {"chain-intact", FOR_ALL, NEED_NOTHING, AFTER_BACKING,
-                           rule_chain_intact},
-    [RULE_SIZE_MATCH] = {"size-match", FOR_ALL, NEED_IMAGE, 0, rule_size_match},
+                           chain_rule_chain_intact},
+    [RULE_SIZE_MATCH] = {"size-match", FOR_ALL, NEED_IMAGE, 0,
+                         chain_rule_size_match},
     [RULE_SPACE_ENOUGH] = {"space-enough", FOR_C | FOR_H, NEED_FILE,
-                           AFTER(RULE_DEST_DISTINCT), rule_space_enough},
+                           AFTER(RULE_DEST_DISTINCT), chain_rule_space_enough},
     [RULE_CONTENT_EQUAL] = {"content-equal", FOR_S | FOR_H, NEED_IMAGE,
                             AFTER_BACKING | AFTER(RULE_METADATA_INTACT) |
                                 AFTER(RULE_DEST_UNUSED) |
                                 AFTER(RULE_DEST_DISTINCT) |
                                 AFTER(RULE_CHAIN_INTACT) |
                                 AFTER(RULE_SIZE_MATCH),
-                            rule_content_equal},
+                            chain_rule_content_equal},
     [RULE_CONTENT_EMPTY] = {"content-empty", FOR_S, NEED_IMAGE,
-                            AFTER(RULE_METADATA_INTACT), rule_content_empty},
+                            AFTER(RULE_METADATA_INTACT),
+                            chain_rule_content_empty},
     [RULE_CONTENT_STALE] = {"content-stale", FOR_C, NEED_IMAGE,
                             AFTER(RULE_METADATA_INTACT) |
                                 AFTER(RULE_BACKING_NONE) |
                                 AFTER(RULE_DEST_DISTINCT),
-                            rule_content_stale},
+                            chain_rule_content_stale},
     [RULE_NO_INTERNAL_STATE] = {"no-internal-state", FOR_ALL, NEED_IMAGE, 0,
-                                rule_no_internal_state},
-    [RULE_ENCRYPTION] = {"encryption", FOR_ALL, NEED_IMAGE, 0, rule_encryption},
-    [RULE_WRITE_MODE] = {"write-mode", FOR_H, NEED_NOTHING, 0, rule_write_mode},
+                                chain_rule_no_internal_state},
+    [RULE_ENCRYPTION] = {"encryption", FOR_ALL, NEED_IMAGE, 0,
+                         chain_rule_encryption},
+    [RULE_WRITE_MODE] = {"write-mode", FOR_H, NEED_NOTHING, 0,
+                         chain_rule_write_mode},
     [RULE_SHALLOW_MEANING] = {"shallow-meaning", FOR_H, NEED_NOTHING, 0,
-                              rule_shallow_meaning},
+                              chain_rule_shallow_meaning},
     [RULE_STABLE_SOURCE] = {"stable-source", FOR_ALL, NEED_NOTHING, 0,
-                            rule_stable_source},
+                            chain_rule_stable_source},
 };
 
-bool judge_is_failed(const struct chain_judge *judge, enum chain_rule_id rule)
+bool chain_judge_is_failed(const struct chain_judge *judge,
+                           enum chain_rule_id rule)
 {
     return judge->is_judged[rule] && judge->results[rule] == CHAIN_CHECK_FAIL;
 }
 
-void judge_say(struct chain_judge *judge, enum chain_check_result result,
-               const char *fmt, ...)
+void chain_judge_say(struct chain_judge *judge, enum chain_check_result result,
+                     const char *fmt, ...)
 {
     va_list args;
 
@@ -119,13 +124,14 @@ void judge_say(struct chain_judge *judge, enum chain_check_result result,
     va_end(args);
 }
 
-void judge_say_error(struct chain_judge *judge, enum chain_check_result result,
-                     const struct img_error *err)
+void chain_judge_say_error(struct chain_judge *judge,
+                           enum chain_check_result result,
+                           const struct img_error *err)
 {
     chain_check_say_error(judge->report, judge->check, result, err);
 }
 
-void judge_found(struct chain_judge *judge, const char *fmt, ...)
+void chain_judge_found(struct chain_judge *judge, const char *fmt, ...)
 {
     va_list args;
 
@@ -134,7 +140,7 @@ void judge_found(struct chain_judge *judge, const char *fmt, ...)
     va_end(args);
 }
 
-void judge_expected(struct chain_judge *judge, const char *fmt, ...)
+void chain_judge_expected(struct chain_judge *judge, const char *fmt, ...)
 {
     va_list args;
 
@@ -143,12 +149,12 @@ void judge_expected(struct chain_judge *judge, const char *fmt, ...)
     va_end(args);
 }
 
-void judge_remedy(struct chain_judge *judge, char *remedy)
+void chain_judge_remedy(struct chain_judge *judge, char *remedy)
 {
     chain_check_remedy(judge->check, remedy);
 }
 
-void judge_give_up(struct chain_judge *judge)
+void chain_judge_give_up(struct chain_judge *judge)
 {
     judge->is_failed = true;
 }
@@ -159,19 +165,19 @@ static const char *obstacle(const struct chain_judge *judge,
 {
     for (unsigned i = 0; i < RULES_NR; i++) {
         if ((rule->after & AFTER(i)) &&
-            judge_is_failed(judge, (enum chain_rule_id)i)) {
+            chain_judge_is_failed(judge, (enum chain_rule_id)i)) {
             return rules[i].id;
         }
     }
     if (rule->need >= NEED_FILE && !judge->dest_file) {
-        return judge_is_failed(judge, RULE_DEST_EXISTS) ? "dest-exists"
-                                                        : "dest-access";
+        return chain_judge_is_failed(judge, RULE_DEST_EXISTS) ? "dest-exists"
+                                                              : "dest-access";
     }
     if (rule->need >= NEED_IMAGE && !judge->dest_image) {
         static const enum chain_rule_id causes[] = {
             RULE_REQUEST_EXPLICIT, RULE_DEST_DISTINCT, RULE_FORMAT_MATCH};
         for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
-            if (judge_is_failed(judge, causes[i])) {
+            if (chain_judge_is_failed(judge, causes[i])) {
                 return rules[causes[i]].id;
             }
         }
@@ -191,17 +197,19 @@ static void run_rule(struct chain_judge *judge, const struct rule *rule)
 {
     const char *blocker = obstacle(judge, rule);
 
-    if (!(rule->applies & judge->effective) && rule->judge != rule_write_mode &&
-        rule->judge != rule_shallow_meaning) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "does not apply: the source has no backing file, so the "
-                  "copy will be a full one");
+    if (!(rule->applies & judge->effective) &&
+        rule->judge != chain_rule_write_mode &&
+        rule->judge != chain_rule_shallow_meaning) {
+        chain_judge_say(
+            judge, CHAIN_CHECK_SKIP,
+            "does not apply: the source has no backing file, so the "
+            "copy will be a full one");
     } else if (blocker) {
-        judge_say(judge, CHAIN_CHECK_SKIP, "not judged, because of %s",
-                  blocker);
+        chain_judge_say(judge, CHAIN_CHECK_SKIP, "not judged, because of %s",
+                        blocker);
     } else if (needs_backing(judge, rule)) {
-        judge_say(judge, CHAIN_CHECK_SKIP,
-                  "does not apply: no backing file is recorded");
+        chain_judge_say(judge, CHAIN_CHECK_SKIP,
+                        "does not apply: no backing file is recorded");
     } else {
         rule->judge(judge);
     }
@@ -249,7 +257,7 @@ static void mend_verdict(struct chain_judge *judge)
 
 static int judge_all(struct chain_judge *judge, struct img_error *err)
 {
-    if (judge_open(judge, err) != 0 ||
+    if (chain_judge_open(judge, err) != 0 ||
         chain_stamp_chain(judge->report, judge->source, err) != 0 ||
         chain_stamp_chain(judge->report, judge->dest, err) != 0 ||
         run_rules(judge) != 0) {
@@ -271,7 +279,7 @@ int chain_validate(const struct chain_validate_request *request,
         judge->report = report;
         judge->err = err;
         rc = judge_all(judge, err);
-        judge_close(judge);
+        chain_judge_close(judge);
     }
     free(judge);
     if (rc != 0) {

@@ -10,8 +10,8 @@
 
 #define DEPTH_MAX 4096u
 
-void request_queue_push(struct request_queue *queue,
-                        struct img_request *request)
+void img_request_queue_push(struct img_request_queue *queue,
+                            struct img_request *request)
 {
     request->next_ = NULL;
     if (queue->tail) {
@@ -23,7 +23,7 @@ void request_queue_push(struct request_queue *queue,
     queue->nr++;
 }
 
-struct img_request *request_queue_pop(struct request_queue *queue)
+struct img_request *img_request_queue_pop(struct img_request_queue *queue)
 {
     struct img_request *request = queue->head;
 
@@ -43,16 +43,16 @@ static int new_of_kind(enum img_engine_kind kind, unsigned depth,
                        struct img_engine **out, struct img_error *err)
 {
     if (kind == IMG_ENGINE_SYNC) {
-        return engine_sync_new(out, err);
+        return img_engine_sync_new(out, err);
     }
-    if (engine_uring_new(depth, out, err) == 0) {
+    if (img_engine_uring_new(depth, out, err) == 0) {
         return 0;
     }
     if (kind == IMG_ENGINE_URING) {
         return -1;
     }
     img_error_clear(err);
-    return engine_sync_new(out, err);
+    return img_engine_sync_new(out, err);
 }
 
 int img_engine_new(enum img_engine_kind kind, unsigned depth,
@@ -94,7 +94,7 @@ int img_engine_submit(struct img_engine *engine, struct img_request *request,
     request->result = 0;
     request->done_ = 0;
     request->bounce_ = NULL;
-    request_queue_push(&engine->queue, request);
+    img_request_queue_push(&engine->queue, request);
     engine->in_flight++;
     return 0;
 }

@@ -13,17 +13,17 @@
 
 #include <img/engine.h>
 
-struct request_queue {
+struct img_request_queue {
     struct img_request *head, *tail;
     unsigned nr;
 };
 
-void request_queue_push(struct request_queue *queue,
-                        struct img_request *request);
+void img_request_queue_push(struct img_request_queue *queue,
+                            struct img_request *request);
 /* NULL if it is empty. */
-struct img_request *request_queue_pop(struct request_queue *queue);
+struct img_request *img_request_queue_pop(struct img_request_queue *queue);
 
-struct engine_ops {
+struct img_engine_ops {
     /* The next finished request; one is under way. */
     int (*wait)(struct img_engine *engine, struct img_request **out,
                 struct img_error *err);
@@ -33,20 +33,20 @@ struct engine_ops {
 
 /* Implementations embed this as their first member. */
 struct img_engine {
-    const struct engine_ops *ops;
+    const struct img_engine_ops *ops;
     enum img_engine_kind kind;
     unsigned depth;
-    unsigned in_flight;         /* submitted and not handed back */
-    struct request_queue queue; /* not begun */
+    unsigned in_flight;             /* submitted and not handed back */
+    struct img_request_queue queue; /* not begun */
 };
 
-int engine_sync_new(struct img_engine **out, struct img_error *err);
+int img_engine_sync_new(struct img_engine **out, struct img_error *err);
 /* IMG_UNSUPPORTED when the kernel has no io_uring for us. */
-int engine_uring_new(unsigned depth, struct img_engine **out,
-                     struct img_error *err);
+int img_engine_uring_new(unsigned depth, struct img_engine **out,
+                         struct img_error *err);
 
 /* One read of a request for a file descriptor: what a kernel is asked. */
-struct request_step {
+struct img_request_step {
     int fd;
     void *buf;
     uint32_t len;
@@ -54,20 +54,21 @@ struct request_step {
 };
 
 /* Must the bytes be fetched with img_file_read_padded? */
-bool request_needs_sync(const struct img_request *request);
+bool img_request_needs_sync(const struct img_request *request);
 /* Fetch all that is missing now and set the result. */
-void request_finish_sync(struct img_request *request);
+void img_request_finish_sync(struct img_request *request);
 /*
  * The next read that REQUEST needs. False: it is finished (result is set).
  * Allocates the bounce buffer if the read is not aligned.
  */
-bool request_next_step(struct img_request *request, struct request_step *step);
+bool img_request_next_step(struct img_request *request,
+                           struct img_request_step *step);
 /*
  * The kernel answered the last step with RES (bytes or a negative errno).
  * False: the request is finished.
  */
-bool request_take_result(struct img_request *request, int res);
+bool img_request_take_result(struct img_request *request, int res);
 /* Drop the bounce buffer. */
-void request_release(struct img_request *request);
+void img_request_release(struct img_request *request);
 
 #endif

@@ -51,14 +51,14 @@ static struct position find_position(const struct img_request *request)
     return at;
 }
 
-bool request_needs_sync(const struct img_request *request)
+bool img_request_needs_sync(const struct img_request *request)
 {
     uint64_t base;
 
     return img_file_fd(request->file, &base) < 0;
 }
 
-void request_finish_sync(struct img_request *request)
+void img_request_finish_sync(struct img_request *request)
 {
     struct img_error err;
 
@@ -97,7 +97,8 @@ static uint64_t bounced_len(const struct position *at)
 }
 
 static bool prepare_bounce(struct img_request *request,
-                           const struct position *at, struct request_step *step)
+                           const struct position *at,
+                           struct img_request_step *step)
 {
     uint64_t start = img_align_down(at->off, at->align);
     uint64_t want = at->off - start + bounced_len(at);
@@ -115,7 +116,8 @@ static bool prepare_bounce(struct img_request *request,
     return true;
 }
 
-bool request_next_step(struct img_request *request, struct request_step *step)
+bool img_request_next_step(struct img_request *request,
+                           struct img_request_step *step)
 {
     struct position at = find_position(request);
     uint64_t base;
@@ -148,7 +150,7 @@ static size_t take_bounced(struct img_request *request,
     return n;
 }
 
-bool request_take_result(struct img_request *request, int res)
+bool img_request_take_result(struct img_request *request, int res)
 {
     struct position at = find_position(request);
     size_t n;
@@ -157,7 +159,7 @@ bool request_take_result(struct img_request *request, int res)
         return true;
     }
     if (res == -EAGAIN) { /* cannot be read asynchronously: do it here */
-        request_finish_sync(request);
+        img_request_finish_sync(request);
         return false;
     }
     if (res < 0) {
@@ -177,7 +179,7 @@ bool request_take_result(struct img_request *request, int res)
     return true;
 }
 
-void request_release(struct img_request *request)
+void img_request_release(struct img_request *request)
 {
     free(request->bounce_);
     request->bounce_ = NULL;

@@ -12,8 +12,8 @@ static int sync_wait(struct img_engine *engine, struct img_request **out,
                      struct img_error *err)
 {
     (void)err;
-    *out = request_queue_pop(&engine->queue);
-    request_finish_sync(*out);
+    *out = img_request_queue_pop(&engine->queue);
+    img_request_finish_sync(*out);
     return 0;
 }
 
@@ -22,12 +22,12 @@ static void sync_free(struct img_engine *engine)
     free(engine);
 }
 
-static const struct engine_ops sync_ops = {
+static const struct img_engine_ops sync_ops = {
     .wait = sync_wait,
     .free = sync_free,
 };
 
-int engine_sync_new(struct img_engine **out, struct img_error *err)
+int img_engine_sync_new(struct img_engine **out, struct img_error *err)
 {
     struct img_engine *engine = img_calloc(1, sizeof(*engine), err);
 

@@ -31,23 +31,23 @@ struct uring_engine {
     bool has_ring;
     unsigned ring_nr;
     unsigned batch;
-    struct request_queue done;
+    struct img_request_queue done;
 };
 
 /* Put the next step of REQUEST into the ring, or finish it. */
 static void advance(struct uring_engine *uring, struct img_request *request)
 {
-    struct request_step step;
+    struct img_request_step step;
     struct io_uring_sqe *sqe;
 
-    if (!request_next_step(request, &step)) {
-        request_queue_push(&uring->done, request);
+    if (!img_request_next_step(request, &step)) {
+        img_request_queue_push(&uring->done, request);
         return;
     }
     sqe = io_uring_get_sqe(&uring->ring);
     if (!sqe) { /* never: the ring has a place for each of the depth */
-        request_finish_sync(request);
-        request_queue_push(&uring->done, request);
+        img_request_finish_sync(request);
+        img_request_queue_push(&uring->done, request);
         return;
     }
     io_uring_prep_read(sqe, step.fd, step.buf, step.len, step.off);
@@ -59,9 +59,9 @@ static void take_queue(struct uring_engine *uring)
 {
     struct img_request *request;
 
-    while ((request = request_queue_pop(&uring->engine.queue))) {
-        if (request_needs_sync(request)) {
-            request_queue_push(&uring->done, request);
+    while ((request = img_request_queue_pop(&uring->engine.queue))) {
+        if (img_request_needs_sync(request)) {
+            img_request_queue_push(&uring->done, request);
         } else {
             advance(uring, request);
         }
@@ -79,10 +79,10 @@ static void take_answers(struct uring_engine *uring)
 
         io_uring_cqe_seen(&uring->ring, cqe);
         uring->ring_nr--;
-        if (request_take_result(request, res)) {
+        if (img_request_take_result(request, res)) {
             advance(uring, request);
         } else {
-            request_queue_push(&uring->done, request);
+            img_request_queue_push(&uring->done, request);
         }
     }
 }
@@ -142,11 +142,11 @@ static int uring_wait(struct img_engine *engine, struct img_request **out,
             return -1;
         }
     }
-    *out = request_queue_pop(&uring->done);
-    if (request_needs_sync(*out)) {
-        request_finish_sync(*out);
+    *out = img_request_queue_pop(&uring->done);
+    if (img_request_needs_sync(*out)) {
+        img_request_finish_sync(*out);
     }
-    request_release(*out);
+    img_request_release(*out);
     return 0;
 }
 
@@ -162,13 +162,13 @@ static void uring_free(struct img_engine *engine)
         }
         io_uring_queue_exit(&uring->ring);
     }
-    while ((request = request_queue_pop(&uring->done))) {
-        request_release(request);
+    while ((request = img_request_queue_pop(&uring->done))) {
+        img_request_release(request);
     }
     free(uring);
 }
 
-static const struct engine_ops uring_ops = {
+static const struct img_engine_ops uring_ops = {
     .wait = uring_wait,
     .free = uring_free,
 };
@@ -250,8 +250,8 @@ static int make_best_ring(unsigned depth, struct io_uring *ring)
     return rc;
 }
 
-int engine_uring_new(unsigned depth, struct img_engine **out,
-                     struct img_error *err)
+int img_engine_uring_new(unsigned depth, struct img_engine **out,
+                         struct img_error *err)
 {
     struct uring_engine *uring = img_calloc(1, sizeof(*uring), err);
     int rc;

@@ -31,25 +31,25 @@
 #define VHDX_LOCATOR_HEADER_LEN 20u
 #define VHDX_LOCATOR_ENTRY_LEN 12u
 
-static const struct vhdx_item file_parameters = {
+static const struct img_vhdx_item file_parameters = {
     "file parameters",
     {0x37, 0x67, 0xa1, 0xca, 0x36, 0xfa, 0x43, 0x4d, 0xb3, 0xb6, 0x33, 0xf0,
      0xaa, 0x44, 0xe7, 0x6b},
     8,
 };
-static const struct vhdx_item disk_size = {
+static const struct img_vhdx_item disk_size = {
     "virtual disk size",
     {0x24, 0x42, 0xa5, 0x2f, 0x1b, 0xcd, 0x76, 0x48, 0xb2, 0x11, 0x5d, 0xbe,
      0xd8, 0x3b, 0xf4, 0xb8},
     8,
 };
-static const struct vhdx_item sector_size = {
+static const struct img_vhdx_item sector_size = {
     "logical sector size",
     {0x1d, 0xbf, 0x41, 0x81, 0x6f, 0xa9, 0x09, 0x47, 0xba, 0x47, 0xf2, 0x33,
      0xa8, 0xfa, 0xab, 0x5f},
     4,
 };
-static const struct vhdx_item parent_locator = {
+static const struct img_vhdx_item parent_locator = {
     "parent locator",
     {0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, 0xd3, 0xd8,
      0x48, 0x34, 0xab, 0x0c},
@@ -107,19 +107,19 @@ static int headers_load(struct img_file *file, bool *has_log,
     return 0;
 }
 
-static int vhdx_load(const struct vhdx_metadata *metadata, struct vhdx *out,
+static int vhdx_load(const struct img_vhdx_metadata *metadata, struct vhdx *out,
                      struct img_error *err)
 {
     uint8_t bytes[8];
 
-    if (vhdx_item_load(metadata, &file_parameters, bytes, err) < 0) {
+    if (img_vhdx_item_load(metadata, &file_parameters, bytes, err) < 0) {
         return -1;
     }
     out->block_len = img_load_le32(bytes);
     out->has_parent = (img_load_le32(bytes + 4) & VHDX_HAS_PARENT) != 0;
     if (img_check_power("VHDX block size", out->block_len, VHDX_BLOCK_MIN,
                         VHDX_BLOCK_MAX, err) < 0 ||
-        vhdx_item_load(metadata, &sector_size, bytes, err) < 0) {
+        img_vhdx_item_load(metadata, &sector_size, bytes, err) < 0) {
         return -1;
     }
     uint32_t sector_len = img_load_le32(bytes);
@@ -129,7 +129,7 @@ static int vhdx_load(const struct vhdx_metadata *metadata, struct vhdx *out,
                         ", expected 512 or 4096",
                         sector_len);
     }
-    if (vhdx_item_load(metadata, &disk_size, bytes, err) < 0) {
+    if (img_vhdx_item_load(metadata, &disk_size, bytes, err) < 0) {
         return -1;
     }
     out->disk_len = img_load_le64(bytes);
@@ -177,13 +177,13 @@ static int describe_entry(const uint8_t *locator, size_t room, size_t at,
     return 0;
 }
 
-static int describe_parent(const struct vhdx_metadata *metadata,
+static int describe_parent(const struct img_vhdx_metadata *metadata,
                            struct img_json *out, struct img_error *err)
 {
-    struct vhdx_range range;
+    struct img_vhdx_range range;
     uint8_t bytes[VHDX_LOCATOR_MAX];
 
-    if (vhdx_item_find(metadata, &parent_locator, &range, err) < 0) {
+    if (img_vhdx_item_find(metadata, &parent_locator, &range, err) < 0) {
         return -1;
     }
     if (range.len == 0 || range.len > sizeof(bytes)) {
@@ -216,10 +216,10 @@ static int describe_parent(const struct vhdx_metadata *metadata,
 static int vhdx_describe(struct img_image *image, struct img_json **out,
                          struct img_error *err)
 {
-    IMG_AUTO(vhdx_metadata_fini) struct vhdx_metadata metadata = {0};
+    IMG_AUTO(img_vhdx_metadata_fini) struct img_vhdx_metadata metadata = {0};
     struct vhdx vhdx = {0};
 
-    if (vhdx_metadata_load(image->file, &metadata, err) < 0 ||
+    if (img_vhdx_metadata_load(image->file, &metadata, err) < 0 ||
         vhdx_load(&metadata, &vhdx, err) < 0) {
         return -1;
     }
@@ -249,7 +249,7 @@ bool img_vhdx_probe(const struct img_probe_bytes *bytes)
 int img_vhdx_open(struct img_file *file, struct img_image **out,
                   struct img_error *err)
 {
-    IMG_AUTO(vhdx_metadata_fini) struct vhdx_metadata metadata = {0};
+    IMG_AUTO(img_vhdx_metadata_fini) struct img_vhdx_metadata metadata = {0};
     uint8_t signature[VHDX_SIGNATURE_LEN];
     struct vhdx vhdx = {0};
     bool has_log = false;
@@ -261,7 +261,7 @@ int img_vhdx_open(struct img_file *file, struct img_image **out,
         return img_fail_at(err, IMG_FORMAT, 0, "not a VHDX file");
     }
     if (headers_load(file, &has_log, err) < 0 ||
-        vhdx_metadata_load(file, &metadata, err) < 0 ||
+        img_vhdx_metadata_load(file, &metadata, err) < 0 ||
         vhdx_load(&metadata, &vhdx, err) < 0) {
         return -1;
     }

@@ -48,7 +48,7 @@ static int check_table(const uint8_t *table, uint64_t off,
 }
 
 static int region_find(struct img_file *file, uint8_t *table,
-                       struct vhdx_range *out, struct img_error *err)
+                       struct img_vhdx_range *out, struct img_error *err)
 {
     if (img_file_read(file, table, TABLE_LEN, REGION_TABLE_OFF, err) < 0) {
         return -1;
@@ -80,8 +80,8 @@ static int region_find(struct img_file *file, uint8_t *table,
                        "VHDX region table: found no metadata region");
 }
 
-int vhdx_metadata_load(struct img_file *file, struct vhdx_metadata *out,
-                       struct img_error *err)
+int img_vhdx_metadata_load(struct img_file *file, struct img_vhdx_metadata *out,
+                           struct img_error *err)
 {
     IMG_AUTO(img_free_ptr) uint8_t *table = img_calloc(1, TABLE_LEN, err);
 
@@ -99,17 +99,17 @@ int vhdx_metadata_load(struct img_file *file, struct vhdx_metadata *out,
     return 0;
 }
 
-void vhdx_metadata_fini(struct vhdx_metadata *metadata)
+void img_vhdx_metadata_fini(struct img_vhdx_metadata *metadata)
 {
     free(metadata->table);
     metadata->table = NULL;
 }
 
-int vhdx_item_find(const struct vhdx_metadata *metadata,
-                   const struct vhdx_item *item, struct vhdx_range *out,
-                   struct img_error *err)
+int img_vhdx_item_find(const struct img_vhdx_metadata *metadata,
+                       const struct img_vhdx_item *item,
+                       struct img_vhdx_range *out, struct img_error *err)
 {
-    *out = (struct vhdx_range){0};
+    *out = (struct img_vhdx_range){0};
     for (size_t i = 0; i < metadata->entries_nr; i++) {
         const uint8_t *entry =
             metadata->table + METADATA_HEADER_LEN + i * ENTRY_LEN;
@@ -136,13 +136,13 @@ int vhdx_item_find(const struct vhdx_metadata *metadata,
     return 0;
 }
 
-int vhdx_item_load(const struct vhdx_metadata *metadata,
-                   const struct vhdx_item *item, uint8_t *out,
-                   struct img_error *err)
+int img_vhdx_item_load(const struct img_vhdx_metadata *metadata,
+                       const struct img_vhdx_item *item, uint8_t *out,
+                       struct img_error *err)
 {
-    struct vhdx_range range;
+    struct img_vhdx_range range;
 
-    if (vhdx_item_find(metadata, item, &range, err) < 0) {
+    if (img_vhdx_item_find(metadata, item, &range, err) < 0) {
         return -1;
     }
     if (range.len == 0) {

@@ -8,37 +8,37 @@
 #define VHDX_GUID_LEN 16u
 
 /* A kind of metadata item: its GUID as it lies in the file. */
-struct vhdx_item {
+struct img_vhdx_item {
     const char *what;
     uint8_t id[VHDX_GUID_LEN];
     uint32_t len; /* bytes of it that must be there */
 };
 
-struct vhdx_range {
+struct img_vhdx_range {
     uint64_t off; /* in the file */
     uint64_t len;
 };
 
-struct vhdx_metadata {
+struct img_vhdx_metadata {
     struct img_file *file; /* borrowed */
-    struct vhdx_range region;
+    struct img_vhdx_range region;
     uint8_t *table;
     size_t entries_nr;
 };
 
 /* Follow the region table to the metadata table. Release with fini. */
-int vhdx_metadata_load(struct img_file *file, struct vhdx_metadata *out,
-                       struct img_error *err);
-void vhdx_metadata_fini(struct vhdx_metadata *metadata);
+int img_vhdx_metadata_load(struct img_file *file, struct img_vhdx_metadata *out,
+                           struct img_error *err);
+void img_vhdx_metadata_fini(struct img_vhdx_metadata *metadata);
 
 /* Where the item is; out->len is 0 when the image has none. */
-int vhdx_item_find(const struct vhdx_metadata *metadata,
-                   const struct vhdx_item *item, struct vhdx_range *out,
-                   struct img_error *err);
+int img_vhdx_item_find(const struct img_vhdx_metadata *metadata,
+                       const struct img_vhdx_item *item,
+                       struct img_vhdx_range *out, struct img_error *err);
 
 /* The first item->len bytes of an item that every image must have. */
-int vhdx_item_load(const struct vhdx_metadata *metadata,
-                   const struct vhdx_item *item, uint8_t *out,
-                   struct img_error *err);
+int img_vhdx_item_load(const struct img_vhdx_metadata *metadata,
+                       const struct img_vhdx_item *item, uint8_t *out,
+                       struct img_error *err);
 
 #endif

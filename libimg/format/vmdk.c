@@ -23,19 +23,19 @@
 #define PROBE_TEXT_LEN 512u /* as much as QEMU's probe gets */
 
 struct vmdk {
-    struct vmdk_sparse sparse; /* cluster_sectors 0: only a descriptor */
+    struct img_vmdk_sparse sparse; /* cluster_sectors 0: only a descriptor */
     bool is_sparse;
-    struct vmdk_desc desc;
+    struct img_vmdk_desc desc;
 };
 
 static void vmdk_fini(struct vmdk *vmdk)
 {
-    vmdk_desc_fini(&vmdk->desc);
+    img_vmdk_desc_fini(&vmdk->desc);
 }
 
 /* The descriptor at OFF of the file, of LEN bytes; less where it ends. */
 static int desc_load(struct img_file *file, uint64_t off, uint64_t len,
-                     struct vmdk_desc *out, struct img_error *err)
+                     struct img_vmdk_desc *out, struct img_error *err)
 {
     if (len > VMDK_DESC_MAX) {
         return img_fail(err, IMG_LIMIT,
@@ -47,14 +47,14 @@ static int desc_load(struct img_file *file, uint64_t off, uint64_t len,
     if (text == NULL || img_file_read(file, text, (size_t)len, off, err) < 0) {
         return -1;
     }
-    return vmdk_desc_decode(text, (size_t)len, out, err);
+    return img_vmdk_desc_decode(text, (size_t)len, out, err);
 }
 
 static int load_sparse(struct img_file *file, bool is_cowd, struct vmdk *out,
                        struct img_error *err)
 {
-    int result = is_cowd ? vmdk_cowd_load(file, &out->sparse, err)
-                         : vmdk_sparse_load(file, &out->sparse, err);
+    int result = is_cowd ? img_vmdk_cowd_load(file, &out->sparse, err)
+                         : img_vmdk_sparse_load(file, &out->sparse, err);
 
     if (result < 0) {
         return -1;
@@ -138,7 +138,7 @@ static int describe_listed(const struct vmdk *vmdk, struct img_file *file,
                            struct img_json *extents, struct img_error *err)
 {
     for (size_t i = 0; i < vmdk->desc.extents_nr; i++) {
-        const struct vmdk_desc_extent *listed = &vmdk->desc.extents[i];
+        const struct img_vmdk_desc_extent *listed = &vmdk->desc.extents[i];
         IMG_AUTO(img_free_ptr) char *path = NULL;
         if (listed->name != NULL) {
             path = extent_path(img_file_path(file), listed->name, err);

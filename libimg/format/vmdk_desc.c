@@ -151,7 +151,7 @@ static int set_cid(bool *has, uint32_t *field, struct span value,
     return 0;
 }
 
-static int decode_pair(struct span line, struct vmdk_desc *out,
+static int decode_pair(struct span line, struct img_vmdk_desc *out,
                        struct img_error *err)
 {
     const char *equals = memchr(line.at, '=', line.len);
@@ -187,14 +187,15 @@ static bool is_extent(struct span line)
 }
 
 /* Room for one extent more; doubles, so at most as many as there are lines. */
-static struct vmdk_desc_extent *add_extent(struct vmdk_desc *desc,
-                                           struct img_error *err)
+static struct img_vmdk_desc_extent *add_extent(struct img_vmdk_desc *desc,
+                                               struct img_error *err)
 {
     size_t nr = desc->extents_nr;
 
     if ((nr & (nr - 1)) == 0) {
         size_t room = nr == 0 ? 1 : 2 * nr;
-        struct vmdk_desc_extent *grown = img_calloc(room, sizeof(*grown), err);
+        struct img_vmdk_desc_extent *grown =
+            img_calloc(room, sizeof(*grown), err);
         if (grown == NULL) {
             return NULL;
         }
@@ -207,7 +208,7 @@ static struct vmdk_desc_extent *add_extent(struct vmdk_desc *desc,
     return &desc->extents[desc->extents_nr++];
 }
 
-static int decode_extent(struct span line, struct vmdk_desc *out,
+static int decode_extent(struct span line, struct img_vmdk_desc *out,
                          struct img_error *err)
 {
     struct span rest = line;
@@ -219,7 +220,7 @@ static int decode_extent(struct span line, struct vmdk_desc *out,
     if (type.len == 0 || type.len > EXTENT_WORD_MAX) {
         return fail_line("expected a size and a type", line, err);
     }
-    struct vmdk_desc_extent *extent = add_extent(out, err);
+    struct img_vmdk_desc_extent *extent = add_extent(out, err);
     if (extent == NULL) {
         return -1;
     }
@@ -240,8 +241,8 @@ static int decode_extent(struct span line, struct vmdk_desc *out,
     return set_text(&extent->name, name, line, err);
 }
 
-int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
-                     struct img_error *err)
+int img_vmdk_desc_decode(const char *text, size_t len,
+                         struct img_vmdk_desc *out, struct img_error *err)
 {
     struct span rest = {text, strnlen(text, len)};
 
@@ -259,7 +260,7 @@ int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
     return 0;
 }
 
-void vmdk_desc_fini(struct vmdk_desc *desc)
+void img_vmdk_desc_fini(struct img_vmdk_desc *desc)
 {
     for (size_t i = 0; i < desc->extents_nr; i++) {
         free(desc->extents[i].name);

@@ -13,29 +13,29 @@
 #define VMDK_DESC_MAX ((1u << 20) - 1)
 
 /* A line "RW 20480 FLAT "name" 0". */
-struct vmdk_desc_extent {
+struct img_vmdk_desc_extent {
     char type[16];
     uint64_t sectors;
     char *name; /* NULL: the type has none (ZERO) */
 };
 
-struct vmdk_desc {
+struct img_vmdk_desc {
     char *create_type; /* NULL: not said */
     char *parent_hint; /* NULL: no parent */
     bool has_cid, has_parent_cid;
     uint32_t cid, parent_cid;
-    struct vmdk_desc_extent *extents;
+    struct img_vmdk_desc_extent *extents;
     size_t extents_nr;
     uint64_t sectors; /* of all extents */
 };
 
 /*
  * Read the LEN bytes of TEXT (at most VMDK_DESC_MAX), up to the first NUL. OUT
- * is zeroed by the caller and released by vmdk_desc_fini, also after a failure.
- * No file that the text names is opened.
+ * is zeroed by the caller and released by img_vmdk_desc_fini, also after a
+ * failure. No file that the text names is opened.
  */
-int vmdk_desc_decode(const char *text, size_t len, struct vmdk_desc *out,
-                     struct img_error *err);
-void vmdk_desc_fini(struct vmdk_desc *desc);
+int img_vmdk_desc_decode(const char *text, size_t len,
+                         struct img_vmdk_desc *out, struct img_error *err);
+void img_vmdk_desc_fini(struct img_vmdk_desc *desc);
 
 #endif

@@ -27,7 +27,7 @@
 #define MARKER_FOOTER 3u
 #define COMPRESSION_DEFLATE 1u
 
-static int check_directory(const struct vmdk_sparse *sparse,
+static int check_directory(const struct img_vmdk_sparse *sparse,
                            uint64_t table_entries, uint64_t entries_max,
                            struct img_error *err)
 {
@@ -61,7 +61,7 @@ static int check_directory(const struct vmdk_sparse *sparse,
 
 /* Find the descriptor that the header tells of. */
 static int decode_desc(const uint8_t *header, uint64_t file_len,
-                       struct vmdk_sparse *out, struct img_error *err)
+                       struct img_vmdk_sparse *out, struct img_error *err)
 {
     uint64_t sector = img_load_le64(header + 28);
     uint64_t sectors = img_load_le64(header + 36);
@@ -83,7 +83,7 @@ static int decode_desc(const uint8_t *header, uint64_t file_len,
 }
 
 static int decode_header(const uint8_t *header, uint64_t file_len,
-                         struct vmdk_sparse *out, struct img_error *err)
+                         struct img_vmdk_sparse *out, struct img_error *err)
 {
     uint32_t version = img_load_le32(header + 4);
     uint64_t overhead = img_load_le64(header + 64);
@@ -147,12 +147,12 @@ static int load_footer(struct img_file *file, uint8_t *header,
     return 0;
 }
 
-int vmdk_sparse_load(struct img_file *file, struct vmdk_sparse *out,
-                     struct img_error *err)
+int img_vmdk_sparse_load(struct img_file *file, struct img_vmdk_sparse *out,
+                         struct img_error *err)
 {
     uint8_t header[SECTOR_LEN];
 
-    *out = (struct vmdk_sparse){0};
+    *out = (struct img_vmdk_sparse){0};
     if (img_file_read(file, header, sizeof(header), 0, err) < 0 ||
         decode_desc(header, img_file_len(file), out, err) < 0) {
         return -1;
@@ -168,12 +168,12 @@ int vmdk_sparse_load(struct img_file *file, struct vmdk_sparse *out,
     return decode_header(header, img_file_len(file), out, err);
 }
 
-int vmdk_cowd_load(struct img_file *file, struct vmdk_sparse *out,
-                   struct img_error *err)
+int img_vmdk_cowd_load(struct img_file *file, struct img_vmdk_sparse *out,
+                       struct img_error *err)
 {
     uint8_t header[32];
 
-    *out = (struct vmdk_sparse){0};
+    *out = (struct img_vmdk_sparse){0};
     if (img_file_read(file, header, sizeof(header), 0, err) < 0) {
         return -1;
     }

@@ -9,7 +9,7 @@
 #define VMDK_COWD_MAGIC "COWD"
 #define VMDK_MAGIC_LEN 4u
 
-struct vmdk_sparse {
+struct img_vmdk_sparse {
     uint64_t sectors;         /* 0: the descriptor tells */
     uint64_t cluster_sectors; /* a "grain" */
     bool is_compressed;
@@ -18,10 +18,10 @@ struct vmdk_sparse {
 };
 
 /* Read the hosted sparse ("KDMV") header, and its footer if that counts. */
-int vmdk_sparse_load(struct img_file *file, struct vmdk_sparse *out,
-                     struct img_error *err);
+int img_vmdk_sparse_load(struct img_file *file, struct img_vmdk_sparse *out,
+                         struct img_error *err);
 /* Read the header of an ESX copy-on-write disk ("COWD"). */
-int vmdk_cowd_load(struct img_file *file, struct vmdk_sparse *out,
-                   struct img_error *err);
+int img_vmdk_cowd_load(struct img_file *file, struct img_vmdk_sparse *out,
+                       struct img_error *err);
 
 #endif

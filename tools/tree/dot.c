@@ -19,10 +19,10 @@ static void put_quoted(struct output *out, const char *raw)
     }
 }
 
-static void put_node(struct output *out, const struct forest *forest,
+static void put_node(struct output *out, const struct chain_forest *forest,
                      size_t idx)
 {
-    const struct forest_node *node = forest_at(forest, idx);
+    const struct chain_forest_node *node = chain_forest_at(forest, idx);
     char summary[TREE_SUMMARY_LEN], text[TREE_REMARK_LEN];
     bool is_bad = false;
 
@@ -39,20 +39,20 @@ static void put_node(struct output *out, const struct forest *forest,
     output_printf(out, "\"%s];\n", is_bad ? ", color=red" : "");
 }
 
-int tree_dot(struct output *out, const struct forest *forest,
+int tree_dot(struct output *out, const struct chain_forest *forest,
              struct img_error *err)
 {
     (void)err;
     output_text(out, "digraph images {\n  rankdir=BT;\n"
                      "  node [shape=box, fontname=\"monospace\"];\n");
-    for (size_t i = 0; i < forest_len(forest); i++) {
-        const struct forest_node *node = forest_at(forest, i);
+    for (size_t i = 0; i < chain_forest_len(forest); i++) {
+        const struct chain_forest_node *node = chain_forest_at(forest, i);
 
         if (node->is_hidden) {
             continue;
         }
         put_node(out, forest, i);
-        if (node->backing != FOREST_NONE) {
+        if (node->backing != CHAIN_FOREST_NONE) {
             output_printf(out, "  n%zu -> n%zu;\n", i, node->backing);
         }
     }

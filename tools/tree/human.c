@@ -18,8 +18,8 @@ static void put_rails(struct output *out, const struct rails *rails,
     }
 }
 
-static void put_remarks(struct output *out, const struct forest *forest,
-                        const struct forest_node *node,
+static void put_remarks(struct output *out, const struct chain_forest *forest,
+                        const struct chain_forest_node *node,
                         const struct rails *rails, size_t depth)
 {
     char text[TREE_REMARK_LEN];
@@ -38,10 +38,10 @@ static void put_remarks(struct output *out, const struct forest *forest,
     }
 }
 
-static void put_row(struct output *out, const struct forest *forest,
+static void put_row(struct output *out, const struct chain_forest *forest,
                     const struct tree_row *row, struct rails *rails)
 {
-    const struct forest_node *node = forest_at(forest, row->node);
+    const struct chain_forest_node *node = chain_forest_at(forest, row->node);
     char summary[TREE_SUMMARY_LEN];
 
     put_rails(out, rails, row->depth);
@@ -58,7 +58,7 @@ static void put_row(struct output *out, const struct forest *forest,
     put_remarks(out, forest, node, rails, row->depth);
 }
 
-int tree_human(struct output *out, const struct forest *forest,
+int tree_human(struct output *out, const struct chain_forest *forest,
                struct img_error *err)
 {
     IMG_AUTO(img_free_ptr) struct tree_row *rows = NULL;
@@ -71,8 +71,8 @@ int tree_human(struct output *out, const struct forest *forest,
     for (size_t i = 0; i < nr; i++) {
         put_row(out, forest, &rows[i], &rails);
     }
-    for (size_t i = 0; i < forest_len(forest); i++) {
-        hidden += forest_at(forest, i)->is_hidden;
+    for (size_t i = 0; i < chain_forest_len(forest); i++) {
+        hidden += chain_forest_at(forest, i)->is_hidden;
     }
     if (hidden > 0) {
         output_printf(out, "%zu other file%s: no image format recognised\n",

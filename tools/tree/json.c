@@ -2,20 +2,20 @@
 /* A forest as JSON: one object an image, with links both ways. */
 #include "tree.h"
 
-static struct img_json *overlays_json(const struct forest *forest,
-                                      const struct forest_node *node)
+static struct img_json *overlays_json(const struct chain_forest *forest,
+                                      const struct chain_forest_node *node)
 {
     struct img_json *list = img_json_array();
 
-    for (size_t i = node->first_overlay; i != FOREST_NONE;
-         i = forest_at(forest, i)->next_overlay) {
-        img_json_push(list, img_json_string(forest_at(forest, i)->path));
+    for (size_t i = node->first_overlay; i != CHAIN_FOREST_NONE;
+         i = chain_forest_at(forest, i)->next_overlay) {
+        img_json_push(list, img_json_string(chain_forest_at(forest, i)->path));
     }
     return list;
 }
 
-static struct img_json *problems_json(const struct forest *forest,
-                                      const struct forest_node *node)
+static struct img_json *problems_json(const struct chain_forest *forest,
+                                      const struct chain_forest_node *node)
 {
     struct img_json *list = img_json_array();
     char text[TREE_REMARK_LEN];
@@ -37,8 +37,8 @@ static struct img_json *problems_json(const struct forest *forest,
     return list;
 }
 
-static struct img_json *node_json(const struct forest *forest,
-                                  const struct forest_node *node)
+static struct img_json *node_json(const struct chain_forest *forest,
+                                  const struct chain_forest_node *node)
 {
     struct img_json *json = img_json_object();
 
@@ -59,24 +59,24 @@ static struct img_json *node_json(const struct forest *forest,
         img_json_set_string(json, "backing-filename-format",
                             node->backing_format);
     }
-    if (node->backing != FOREST_NONE) {
+    if (node->backing != CHAIN_FOREST_NONE) {
         img_json_set_string(json, "base",
-                            forest_at(forest, node->backing)->path);
+                            chain_forest_at(forest, node->backing)->path);
     }
     img_json_set(json, "overlays", overlays_json(forest, node));
     img_json_set(json, "problems", problems_json(forest, node));
     return json;
 }
 
-int tree_json(struct output *out, const struct forest *forest,
+int tree_json(struct output *out, const struct chain_forest *forest,
               struct img_error *err)
 {
     struct img_json *json = img_json_object(), *images = img_json_array();
     size_t hidden = 0;
 
     (void)err;
-    for (size_t i = 0; i < forest_len(forest); i++) {
-        const struct forest_node *node = forest_at(forest, i);
+    for (size_t i = 0; i < chain_forest_len(forest); i++) {
+        const struct chain_forest_node *node = chain_forest_at(forest, i);
 
         if (node->is_hidden) {
             hidden++;

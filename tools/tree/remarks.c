@@ -8,15 +8,15 @@
 #include "tree.h"
 
 const struct tree_remark tree_remarks[] = {
-    {"loop", FOREST_LOOP, true},
-    {"missing", FOREST_MISSING, true},
-    {"unreadable", FOREST_UNREADABLE, true},
-    {"no-file", FOREST_NO_FILE, true},
-    {"wrong-format", FOREST_WRONG_FORMAT, true},
-    {"undeclared-format", FOREST_UNDECLARED, true},
-    {"newer-base", FOREST_NEWER, false},
-    {"writable-base", FOREST_WRITABLE, false},
-    {"orphan", FOREST_ORPHAN, false},
+    {"loop", CHAIN_FOREST_LOOP, true},
+    {"missing", CHAIN_FOREST_MISSING, true},
+    {"unreadable", CHAIN_FOREST_UNREADABLE, true},
+    {"no-file", CHAIN_FOREST_NO_FILE, true},
+    {"wrong-format", CHAIN_FOREST_WRONG_FORMAT, true},
+    {"undeclared-format", CHAIN_FOREST_UNDECLARED, true},
+    {"newer-base", CHAIN_FOREST_NEWER, false},
+    {"writable-base", CHAIN_FOREST_WRITABLE, false},
+    {"orphan", CHAIN_FOREST_ORPHAN, false},
     {NULL, 0, false},
 };
 
@@ -25,8 +25,8 @@ static const char *or_none(const char *text)
     return text ? text : "";
 }
 
-const char *tree_remark_text(const struct forest *forest,
-                             const struct forest_node *node,
+const char *tree_remark_text(const struct chain_forest *forest,
+                             const struct chain_forest_node *node,
                              const struct tree_remark *remark,
                              char out[TREE_REMARK_LEN])
 {
@@ -41,45 +41,46 @@ const char *tree_remark_text(const struct forest *forest,
         img_escape(node->backing_format, strlen(node->backing_format), format,
                    sizeof(format));
     }
-    if (node->backing != FOREST_NONE) {
-        looks_like = or_none(forest_at(forest, node->backing)->looks_like);
+    if (node->backing != CHAIN_FOREST_NONE) {
+        looks_like =
+            or_none(chain_forest_at(forest, node->backing)->looks_like);
     }
     switch (remark->bit) {
-    case FOREST_LOOP:
+    case CHAIN_FOREST_LOOP:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "loop: its backing files lead back to it (through %s)",
                        name);
         break;
-    case FOREST_MISSING:
+    case CHAIN_FOREST_MISSING:
         (void)snprintf(out, TREE_REMARK_LEN, "missing: there is no such file");
         break;
-    case FOREST_UNREADABLE:
+    case CHAIN_FOREST_UNREADABLE:
         (void)snprintf(out, TREE_REMARK_LEN, "not read: %s",
                        or_none(node->why));
         break;
-    case FOREST_NO_FILE:
+    case CHAIN_FOREST_NO_FILE:
         (void)snprintf(out, TREE_REMARK_LEN, "backing name not followed: %s",
                        or_none(node->why));
         break;
-    case FOREST_WRONG_FORMAT:
+    case CHAIN_FOREST_WRONG_FORMAT:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "wrong format: records its base as %s, the base is %s",
                        format, looks_like);
         break;
-    case FOREST_UNDECLARED:
+    case CHAIN_FOREST_UNDECLARED:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "backing format not recorded (the base looks like %s)",
                        looks_like);
         break;
-    case FOREST_NEWER:
+    case CHAIN_FOREST_NEWER:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "changed after an overlay of it was");
         break;
-    case FOREST_WRITABLE:
+    case CHAIN_FOREST_WRITABLE:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "a base, but its mode lets it be written");
         break;
-    case FOREST_ORPHAN:
+    case CHAIN_FOREST_ORPHAN:
         (void)snprintf(out, TREE_REMARK_LEN,
                        "stands alone: no base, no overlays here");
         break;
@@ -87,14 +88,15 @@ const char *tree_remark_text(const struct forest *forest,
     return out;
 }
 
-const char *tree_summary(const struct forest_node *node,
+const char *tree_summary(const struct chain_forest_node *node,
                          char out[TREE_SUMMARY_LEN])
 {
     char size[SIZE_TEXT_LEN];
 
     if (!node->format) {
         (void)snprintf(out, TREE_SUMMARY_LEN, "%s",
-                       node->remarks & FOREST_MISSING ? "missing" : "not read");
+                       node->remarks & CHAIN_FOREST_MISSING ? "missing"
+                                                            : "not read");
     } else {
         (void)snprintf(out, TREE_SUMMARY_LEN, "%s, %s", node->format,
                        size_short(node->virtual_len, size));

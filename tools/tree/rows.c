@@ -9,7 +9,7 @@
 #include "tree.h"
 
 struct walk {
-    const struct forest *forest;
+    const struct chain_forest *forest;
     bool *is_seen;
     size_t *row_of;
     struct tree_row *rows;
@@ -19,8 +19,8 @@ struct walk {
 /* The first of NODE and its next siblings that was not drawn yet. */
 static size_t skip_seen(const struct walk *walk, size_t node)
 {
-    while (node != FOREST_NONE && walk->is_seen[node]) {
-        node = forest_at(walk->forest, node)->next_overlay;
+    while (node != CHAIN_FOREST_NONE && walk->is_seen[node]) {
+        node = chain_forest_at(walk->forest, node)->next_overlay;
     }
     return node;
 }
@@ -33,27 +33,28 @@ static void draw(struct walk *walk, size_t node, size_t parent)
     walk->row_of[node] = walk->nr++;
     row->node = node;
     row->parent = parent;
-    row->depth = parent == FOREST_NONE ? 0 : walk->rows[parent].depth + 1;
+    row->depth = parent == CHAIN_FOREST_NONE ? 0 : walk->rows[parent].depth + 1;
     row->is_last =
-        parent == FOREST_NONE ||
-        skip_seen(walk, forest_at(walk->forest, node)->next_overlay) ==
-            FOREST_NONE;
+        parent == CHAIN_FOREST_NONE ||
+        skip_seen(walk, chain_forest_at(walk->forest, node)->next_overlay) ==
+            CHAIN_FOREST_NONE;
 }
 
 static void draw_tree(struct walk *walk, size_t root)
 {
     size_t at = root;
 
-    draw(walk, root, FOREST_NONE);
+    draw(walk, root, CHAIN_FOREST_NONE);
     for (;;) {
         size_t next =
-            skip_seen(walk, forest_at(walk->forest, at)->first_overlay);
+            skip_seen(walk, chain_forest_at(walk->forest, at)->first_overlay);
 
-        while (next == FOREST_NONE && at != root) {
-            next = skip_seen(walk, forest_at(walk->forest, at)->next_overlay);
-            at = forest_at(walk->forest, at)->backing;
+        while (next == CHAIN_FOREST_NONE && at != root) {
+            next = skip_seen(walk,
+                             chain_forest_at(walk->forest, at)->next_overlay);
+            at = chain_forest_at(walk->forest, at)->backing;
         }
-        if (next == FOREST_NONE) {
+        if (next == CHAIN_FOREST_NONE) {
             return;
         }
         draw(walk, next, walk->row_of[at]);
@@ -61,10 +62,10 @@ static void draw_tree(struct walk *walk, size_t root)
     }
 }
 
-int tree_rows(const struct forest *forest, struct tree_row **out, size_t *nr,
-              struct img_error *err)
+int tree_rows(const struct chain_forest *forest, struct tree_row **out,
+              size_t *nr, struct img_error *err)
 {
-    size_t all = forest_len(forest);
+    size_t all = chain_forest_len(forest);
     IMG_AUTO(img_free_ptr) bool *is_seen = img_calloc(all + 1, 1, err);
     IMG_AUTO(img_free_ptr)
     size_t *row_of = is_seen ? img_calloc(all + 1, sizeof(*row_of), err) : NULL;
@@ -77,17 +78,17 @@ int tree_rows(const struct forest *forest, struct tree_row **out, size_t *nr,
         return -1;
     }
     for (size_t i = 0; i < all; i++) {
-        const struct forest_node *node = forest_at(forest, i);
+        const struct chain_forest_node *node = chain_forest_at(forest, i);
 
-        if (node->backing == FOREST_NONE && !node->is_hidden) {
+        if (node->backing == CHAIN_FOREST_NONE && !node->is_hidden) {
             draw_tree(&walk, i);
         }
     }
     /* What hangs on no root hangs on a loop. */
     for (size_t i = 0; i < all; i++) {
-        const struct forest_node *node = forest_at(forest, i);
+        const struct chain_forest_node *node = chain_forest_at(forest, i);
 
-        if ((node->remarks & FOREST_LOOP) && !is_seen[i]) {
+        if ((node->remarks & CHAIN_FOREST_LOOP) && !is_seen[i]) {
             draw_tree(&walk, i);
         }
     }

@@ -30,7 +30,7 @@ static size_t top(size_t idx)
     return MARGIN + idx * ROW_HEIGHT;
 }
 
-static bool has_problem(const struct forest_node *node)
+static bool has_problem(const struct chain_forest_node *node)
 {
     for (const struct tree_remark *one = tree_remarks; one->id; one++) {
         if (one->is_problem && (node->remarks & (unsigned)one->bit)) {
@@ -64,8 +64,9 @@ static int put_name(struct output *out, const char *path, struct img_error *err)
 }
 
 /* A tooltip: the whole path and all remarks. */
-static int put_title(struct output *out, const struct forest *forest,
-                     const struct forest_node *node, struct img_error *err)
+static int put_title(struct output *out, const struct chain_forest *forest,
+                     const struct chain_forest_node *node,
+                     struct img_error *err)
 {
     char text[TREE_REMARK_LEN];
     IMG_AUTO(img_free_ptr) char *path = xml_text(node->path, err);
@@ -101,11 +102,11 @@ static void put_line(struct output *out, const struct tree_row *rows,
                   left(row));
 }
 
-static int put_box(struct output *out, const struct forest *forest,
+static int put_box(struct output *out, const struct chain_forest *forest,
                    const struct tree_row *row, size_t idx,
                    struct img_error *err)
 {
-    const struct forest_node *node = forest_at(forest, row->node);
+    const struct chain_forest_node *node = chain_forest_at(forest, row->node);
     char summary[TREE_SUMMARY_LEN];
     const char *first = "";
 
@@ -133,7 +134,7 @@ static int put_box(struct output *out, const struct forest *forest,
     return 0;
 }
 
-int tree_svg(struct output *out, const struct forest *forest,
+int tree_svg(struct output *out, const struct chain_forest *forest,
              struct img_error *err)
 {
     IMG_AUTO(img_free_ptr) struct tree_row *rows = NULL;
@@ -156,7 +157,7 @@ int tree_svg(struct output *out, const struct forest *forest,
                      "rect{fill:#fff;stroke:#777}.bad{stroke:#c00;"
                      "fill:#fee}.link{fill:none;stroke:#777}</style>\n");
     for (size_t i = 0; i < nr; i++) {
-        if (rows[i].parent != FOREST_NONE) {
+        if (rows[i].parent != CHAIN_FOREST_NONE) {
             put_line(out, rows, i);
         }
     }
