@@ -20,7 +20,7 @@
 
 #define DEFAULT_ALIGN 4096u     /* what every file system accepts */
 #define MAX_ALIGN (64u * 1024u) /* largest block size Linux knows */
-#define BOUNCE_LEN (1024u * 1024u)
+#define BOUNCE_LEN ((size_t)1024 * 1024)
 
 static bool is_usable_align(uint32_t align)
 {

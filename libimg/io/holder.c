@@ -58,6 +58,7 @@ static bool is_lock_match(const char *line, const struct search *search)
     char class[8], type[8], last[24];
     uint64_t ino, first;
 
+    /* The kernel's numbers fit. NOLINTNEXTLINE(cert-err34-c) */
     if (sscanf(line,
                "lock: %*d: %7s %*s %7s %*d %*x:%*x:%" SCNu64 " %" SCNu64
                " %23s",

@@ -8,6 +8,7 @@
  */
 #include <qcow2/check.h>
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,12 +102,11 @@ static int counts_raise(struct qcow2_check *check, uint64_t first,
             return -1;
         }
         if (lost > 0) {
-            qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, lost,
-                             cluster * cluster_len,
-                             "cluster at %llu: more references than a "
-                             "refcount of %u bits can count",
-                             (unsigned long long)(cluster * cluster_len),
-                             1u << check->q->header.refcount_order);
+            qcow2_check_tell(
+                check, QCOW2_PROBLEM_CORRUPTION, lost, cluster * cluster_len,
+                "cluster at %" PRIu64 ": more references than a "
+                "refcount of %u bits can count",
+                cluster * cluster_len, 1u << check->q->header.refcount_order);
         }
     }
     check->clusters_nr = img_max(check->clusters_nr, last + 1);

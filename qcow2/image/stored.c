@@ -78,8 +78,8 @@ int qcow2_stored_init(struct qcow2_stored *stored, struct qcow2_image *q,
     *stored = (struct qcow2_stored){
         .q = q,
         .entries = qcow2_refcount_block_entries(&q->header),
-        .memory_left = memory_left,
     };
+    stored->memory_left = memory_left;
     if (qcow2_reftable_load(q, &stored->table, err)) {
         return -1;
     }
