@@ -29,8 +29,9 @@ static int set_path(struct chain_ref *out, enum chain_name_style style,
     return out->path ? 0 : -1;
 }
 
-int chain_ref_from_path(const char *path, struct chain_ref *out,
-                        struct img_error *err)
+/* A plain path, whatever characters it has. */
+static int parse_path(const char *path, struct chain_ref *out,
+                      struct img_error *err)
 {
     *out = (struct chain_ref){0};
     return set_path(out,
@@ -79,7 +80,7 @@ int chain_name_parse(const char *name, struct chain_ref *out,
     int len = protocol_len(name);
 
     if (len < 0) {
-        return chain_ref_from_path(name, out, err);
+        return parse_path(name, out, err);
     }
     *out = (struct chain_ref){0};
     return parse_protocol_name(name, (size_t)len, out, err);
@@ -136,5 +137,5 @@ int chain_operand_parse(const char *operand, struct chain_ref *out,
     if (len > 0 && strncmp(operand + len, "://", 3) == 0) {
         return fail_protocol(operand, len, err);
     }
-    return chain_ref_from_path(operand, out, err);
+    return parse_path(operand, out, err);
 }

@@ -110,9 +110,6 @@ void chain_judge_close(struct chain_judge *judge);
 const struct chain_layer *
 chain_judge_expected_backing(const struct chain_judge *j);
 
-bool chain_judge_is_failed(const struct chain_judge *judge,
-                           enum chain_rule_id rule);
-
 /* The check of the rule that runs. */
 void chain_judge_say(struct chain_judge *judge, enum chain_check_result result,
                      const char *fmt, ...)
@@ -131,9 +128,6 @@ void chain_judge_give_up(struct chain_judge *judge);
 
 /* Judge the contents once; later calls return the same. */
 enum content_state chain_judge_content(struct chain_judge *judge);
-/* Does the destination's own layer hold nothing? Only for qcow2. */
-int chain_judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
-                      struct img_error *err);
 
 /* One rule each: docs/validate.md has their meaning. */
 void chain_rule_request_explicit(struct chain_judge *judge);

@@ -39,8 +39,10 @@ void chain_check_text(struct chain_report *report, const char **field,
     replace(field, text);
 }
 
-void chain_check_say(struct chain_report *report, struct chain_check *check,
-                     enum chain_check_result result, const char *fmt, ...)
+/* Result and message. */
+__attribute__((format(printf, 4, 5))) static void
+say(struct chain_report *report, struct chain_check *check,
+    enum chain_check_result result, const char *fmt, ...)
 {
     va_list args;
 
@@ -56,10 +58,10 @@ void chain_check_say_error(struct chain_report *report,
                            const struct img_error *err)
 {
     if (err->has_off) {
-        chain_check_say(report, check, result, "%s (offset %llu)", err->text,
-                        (unsigned long long)err->off);
+        say(report, check, result, "%s (offset %llu)", err->text,
+            (unsigned long long)err->off);
     } else {
-        chain_check_say(report, check, result, "%s", err->text);
+        say(report, check, result, "%s", err->text);
     }
     if (err->path[0] != '\0') {
         chain_check_image(report, check, err->path);

@@ -39,10 +39,6 @@ struct chain_check *chain_report_add(struct chain_report *report,
 void chain_check_text(struct chain_report *report, const char **field,
                       const char *fmt, va_list args)
     __attribute__((format(printf, 3, 0)));
-/* Result and message. Bytes of images must have been escaped. */
-void chain_check_say(struct chain_report *report, struct chain_check *check,
-                     enum chain_check_result result, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
 /* The result and message of an error, and its path as the check's image. */
 void chain_check_say_error(struct chain_report *report,
                            struct chain_check *check,

@@ -14,7 +14,8 @@
 #include "judge.h"
 #include "remedy.h"
 
-int chain_judge_usage(struct chain_judge *judge, struct qcow2_usage *out,
+/* What the destination's own layer holds. */
+static int load_usage(struct chain_judge *judge, struct qcow2_usage *out,
                       struct img_error *err)
 {
     memset(out, 0, sizeof(*out));
@@ -56,7 +57,7 @@ static bool is_proved_by_chain(struct chain_judge *judge, size_t first)
 
     if (chain_depth(judge->dest) != nr + 1 || chain_broken(judge->dest) ||
         chain_broken(judge->source) || judge->dest_image->data_file ||
-        chain_judge_usage(judge, &usage, &ignored) != 0 || !is_empty(&usage)) {
+        load_usage(judge, &usage, &ignored) != 0 || !is_empty(&usage)) {
         return false;
     }
     for (size_t i = 0; i < nr; i++) {
@@ -183,7 +184,7 @@ void chain_rule_content_empty(struct chain_judge *judge)
     if (!qcow2_image_header(judge->dest_image)) {
         chain_judge_say(judge, CHAIN_CHECK_SKIP,
                         "not judged: only a qcow2 image tells what it holds");
-    } else if (chain_judge_usage(judge, &usage, &error) != 0) {
+    } else if (load_usage(judge, &usage, &error) != 0) {
         chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
     } else if (is_empty(&usage)) {
         chain_judge_say(judge, CHAIN_CHECK_PASS,
@@ -271,7 +272,7 @@ static int held_len(struct chain_judge *judge, uint64_t *out,
                    : img_file_allocated_len(judge->dest_file);
         return 0;
     }
-    if (chain_judge_usage(judge, &usage, err) != 0) {
+    if (load_usage(judge, &usage, err) != 0) {
         return -1;
     }
     *out = clusters(&usage) * image->cluster_len;

@@ -30,6 +30,8 @@ enum need {
     (AFTER(RULE_BACKING_RECORDED) | AFTER(RULE_BACKING_RESOLVES) |             \
      AFTER(RULE_BACKING_FORMAT) | AFTER(RULE_PATH_POLICY))
 
+_Static_assert(RULES_NR <= CHAIN_CHECKS_MAX, "a check for each rule");
+
 static const struct rule {
     const char *id;
     unsigned applies;
@@ -107,8 +109,7 @@ static const struct rule {
                             chain_rule_stable_source},
 };
 
-bool chain_judge_is_failed(const struct chain_judge *judge,
-                           enum chain_rule_id rule)
+static bool is_failed(const struct chain_judge *judge, enum chain_rule_id rule)
 {
     return judge->is_judged[rule] && judge->results[rule] == CHAIN_CHECK_FAIL;
 }
@@ -165,19 +166,19 @@ static const char *obstacle(const struct chain_judge *judge,
 {
     for (unsigned i = 0; i < RULES_NR; i++) {
         if ((rule->after & AFTER(i)) &&
-            chain_judge_is_failed(judge, (enum chain_rule_id)i)) {
+            is_failed(judge, (enum chain_rule_id)i)) {
             return rules[i].id;
         }
     }
     if (rule->need >= NEED_FILE && !judge->dest_file) {
-        return chain_judge_is_failed(judge, RULE_DEST_EXISTS) ? "dest-exists"
-                                                              : "dest-access";
+        return is_failed(judge, RULE_DEST_EXISTS) ? "dest-exists"
+                                                  : "dest-access";
     }
     if (rule->need >= NEED_IMAGE && !judge->dest_image) {
         static const enum chain_rule_id causes[] = {
             RULE_REQUEST_EXPLICIT, RULE_DEST_DISTINCT, RULE_FORMAT_MATCH};
         for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
-            if (chain_judge_is_failed(judge, causes[i])) {
+            if (is_failed(judge, causes[i])) {
                 return rules[causes[i]].id;
             }
         }

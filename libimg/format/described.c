@@ -33,7 +33,7 @@ void img_described_free_ptr(struct img_image **image)
     img_image_free(*image);
 }
 
-const struct img_image_ops img_described_ops = {
+static const struct img_image_ops described_ops = {
     .free = img_described_free,
 };
 
@@ -50,7 +50,7 @@ struct img_image *img_described_new(struct img_file *file, const char *name,
     if (image == NULL) {
         return NULL;
     }
-    image->ops = &img_described_ops;
+    image->ops = &described_ops;
     image->format = name;
     image->file = img_file_ref(file);
     image->virtual_len = img_align_down(virtual_len, SECTOR_LEN);

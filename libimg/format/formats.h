@@ -38,8 +38,7 @@ bool img_probe_has(const struct img_probe_bytes *bytes, size_t off,
 struct img_image *img_described_new(struct img_file *file, const char *name,
                                     uint64_t virtual_len,
                                     struct img_error *err);
-/* The same with operations of its own (map is not called). */
-extern const struct img_image_ops img_described_ops;
+/* For operations of an implementation's own (map is not called). */
 void img_described_free(struct img_image *image);
 /* For IMG_AUTO on an image that is still being made. */
 void img_described_free_ptr(struct img_image **image);

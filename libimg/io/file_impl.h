@@ -61,9 +61,6 @@ int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
 /* The file at the bottom of all wrappers. */
 const struct img_file *img_file_origin(const struct img_file *file);
 
-/* "a directory", "a FIFO", ... for S_IFMT bits. */
-const char *img_kind_name(mode_t mode);
-
 /* A regular file or block device over FD, which it owns from now on. */
 int img_posix_new(int fd, const char *path, struct img_file **out,
                   struct img_error *err);

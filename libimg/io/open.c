@@ -19,7 +19,8 @@
 /* Never waits, never becomes a terminal's owner, never leaks to children. */
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
 
-const char *img_kind_name(mode_t mode)
+/* For S_IFMT bits. */
+static const char *kind_name(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFREG:
@@ -48,7 +49,7 @@ static int check_kind(mode_t mode, struct img_error *err)
     }
     return img_fail(err, IMG_UNSUPPORTED,
                     "is %s, expected a regular file or a block device",
-                    img_kind_name(mode));
+                    kind_name(mode));
 }
 
 static int open_path(const char *path, const struct img_roots *roots, int flags,

@@ -23,14 +23,15 @@ enum chain_verdict {
     CHAIN_UNPROVEN,
 };
 
-/* Which engine reads (img/engine.h's enum img_engine_kind, by number). */
 struct chain_compare_options {
     bool strict_size;           /* other sizes are different (qemu-img -s) */
     bool all;                   /* go on after the first difference */
     bool no_identity;           /* read even what identity would settle */
     bool no_shared;             /* do not ask for physical extents */
-    int engine;                 /* enum img_engine_kind */
-    unsigned threads;           /* 0: one per core, at most 8 */
+    int engine;                 /* 0: io_uring if possible, 1: io_uring,
+                                   2: one read after the other */
+    unsigned threads;           /* 0: one per core, at most 8; never
+                                   more than 64 */
     uint64_t limit_len;         /* compare only so many bytes; 0: all */
     uint64_t budget_len;        /* bytes in flight over all; 0: 64 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */

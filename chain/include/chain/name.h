@@ -58,13 +58,6 @@ int chain_name_parse(const char *name, struct chain_ref *out,
 void chain_ref_fini(struct chain_ref *ref);
 
 /*
- * A chain_ref for a plain path, whatever characters it has: relative or
- * absolute, nothing else is read into it.
- */
-int chain_ref_from_path(const char *path, struct chain_ref *out,
-                        struct img_error *err);
-
-/*
  * The path of a relative name against the folder of FROM as FROM is spelled
  * (no symlink is resolved, nothing is normalised), as QEMU and libvirt do;
  * an absolute name as it is. Free with free().
