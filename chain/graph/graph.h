@@ -41,10 +41,10 @@ struct chain_opener {
 
 /*
  * Open the file of LAYER (path and ref are set), cut the slice out of it and
- * note its stamp. FD: an inherited descriptor, or -1.
+ * note its stamp. The top's may be given (chain_options.file, fd).
  */
 int chain_layer_open_file(struct chain_layer *layer,
-                          const struct chain_opener *opener, int fd,
+                          const struct chain_opener *opener, bool is_top,
                           struct img_error *err);
 /*
  * Open the image in the layer's file: as FORMAT, or as what it is probed as

@@ -71,14 +71,29 @@ static int apply_slice(const struct chain_ref *ref, struct img_file **file,
     return 0;
 }
 
+/* The top's file may be open already, or its descriptor be inherited. */
+static int open_given(struct chain_layer *layer,
+                      const struct chain_opener *opener, struct img_error *err)
+{
+    const struct chain_options *options = opener->options;
+
+    if (!options->file) {
+        return img_file_open_fd(options->fd, layer->path, &opener->file_options,
+                                &layer->file, err);
+    }
+    layer->file = img_file_ref(options->file);
+    return options->force_share ? 0 : img_file_lock_reader(layer->file, err);
+}
+
 int chain_layer_open_file(struct chain_layer *layer,
-                          const struct chain_opener *opener, int fd,
+                          const struct chain_opener *opener, bool is_top,
                           struct img_error *err)
 {
-    const struct img_open_options *options = &opener->file_options;
-    int r = fd >= 0
-                ? img_file_open_fd(fd, layer->path, options, &layer->file, err)
-                : img_file_open(layer->path, options, &layer->file, err);
+    const struct chain_options *options = opener->options;
+    bool is_given = is_top && (options->file || options->fd >= 0);
+    int r = is_given ? open_given(layer, opener, err)
+                     : img_file_open(layer->path, &opener->file_options,
+                                     &layer->file, err);
 
     if (r < 0 || img_file_stamp(layer->file, &layer->stamp, err) < 0 ||
         check_kind(layer->ref, layer->file, err) < 0 ||

@@ -117,8 +117,7 @@ static int open_top(const char *operand, const struct chain_opener *opener,
     }
     layer->ref = &layer->own_ref;
     layer->path = img_strndup(layer->ref->path, strlen(layer->ref->path), err);
-    if (!layer->path ||
-        chain_layer_open_file(layer, opener, options->fd, err) < 0 ||
+    if (!layer->path || chain_layer_open_file(layer, opener, true, err) < 0 ||
         check_identity(NULL, layer, opener, err) < 0) {
         return -1;
     }
@@ -212,7 +211,7 @@ static int open_backing(const struct chain_layer *upper,
         return -1;
     }
     bool is_undeclared = !format && !opener->options->allow_probe;
-    if (chain_layer_open_file(layer, opener, -1, err) < 0) {
+    if (chain_layer_open_file(layer, opener, false, err) < 0) {
         return is_undeclared ? chain_fail_undeclared(upper, layer, err) : -1;
     }
     if (check_identity(upper, layer, opener, err) < 0) {

@@ -96,7 +96,7 @@ static void open_dest_chain(struct chain_judge *judge)
 
     chain_settings(judge, &options);
     options.format = judge->dest_format;
-    options.fd = judge->request->dest_fd;
+    options.file = judge->dest_file;
     /* What dest-unused reports need not keep the other rules from looking. */
     options.force_share |= judge->is_dest_held;
     /* A path is a path here: "./" keeps any other reading out. */

@@ -225,6 +225,17 @@ int img_lock_reader(int fd, struct img_error *err)
     return 0;
 }
 
+int img_file_lock_reader(struct img_file *file, struct img_error *err)
+{
+    int fd = img_file_origin(file)->fd;
+
+    if (fd >= 0 && img_lock_reader(fd, err)) {
+        img_error_set_path(err, img_file_path(file));
+        return -1;
+    }
+    return 0;
+}
+
 /*
  * A byte that this process holds through another handle, and no process in
  * sight besides, does not count. (A holder in a process that cannot be seen

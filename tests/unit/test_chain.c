@@ -426,10 +426,36 @@ START_TEST(test_locks)
 }
 END_TEST
 
+/* A file that its owner has open already is locked, not opened once more. */
+START_TEST(test_file_already_open)
+{
+    const struct img_open_options unlocked = {.lock = IMG_LOCK_NONE};
+
+    begin();
+    make("top", NULL, NULL);
+    unit_ok(img_file_open("top", &unlocked, &options.file, &err), &err);
+    expect_paths("top", (const char *const[]){"top"}, 1);
+    ck_assert_ptr_eq(chain_layer_file(chain_layer_at(chain, 0)), options.file);
+    chain_free(chain);
+
+    img_file_unref(options.file);
+    unit_ok(img_file_open("top", &unlocked, &options.file, &err), &err);
+    pid_t pid = hold_writer_lock("top");
+    img_error_clear(&err);
+    ck_assert_int_eq(chain_open("top", &options, &chain, &err), -1);
+    ck_assert_int_eq((int)err.code, (int)IMG_LOCKED);
+    ck_assert_str_eq(err.path, "top");
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    img_file_unref(options.file);
+    end();
+}
+END_TEST
+
 UNIT_SUITE("chain", test_paths_as_spelled, test_absolute_and_file_names,
            test_self_loop, test_loop_through_links,
            test_loop_goes_before_format, test_depth_limit, test_endless_chain,
            test_out_of_descriptors, test_missing_backing, test_keep_broken,
            test_top_only_opens_nothing_else, test_data_files,
            test_data_file_is_a_layer, test_find_and_change, test_roots,
-           test_inherited_descriptor, test_locks)
+           test_inherited_descriptor, test_locks, test_file_already_open)

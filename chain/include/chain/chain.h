@@ -35,15 +35,18 @@ struct img_roots;
 #define CHAIN_MAX_DEPTH 200u
 
 struct chain_options {
-    const char *format;   /* of the top file; NULL: probe it */
-    const char *snapshot; /* read the top through this internal snapshot */
-    int fd;               /* inherited descriptor of the top file, or -1 */
-    bool force_share;     /* take and test no lock */
-    bool allow_probe;     /* probe backing files of unrecorded format */
-    bool direct;          /* O_DIRECT for data */
-    bool top_only;        /* open nothing but the named file */
-    bool keep_broken;     /* see chain_broken */
-    unsigned max_depth;   /* 0: CHAIN_MAX_DEPTH */
+    const char *format;    /* of the top file; NULL: probe it */
+    const char *snapshot;  /* read the top through this internal snapshot */
+    struct img_file *file; /* the top file, open already and not locked; the
+                              operand only names it; an own reference is
+                              taken */
+    int fd;                /* inherited descriptor of the top file, or -1 */
+    bool force_share;      /* take and test no lock */
+    bool allow_probe;      /* probe backing files of unrecorded format */
+    bool direct;           /* O_DIRECT for data */
+    bool top_only;         /* open nothing but the named file */
+    bool keep_broken;      /* see chain_broken */
+    unsigned max_depth;    /* 0: CHAIN_MAX_DEPTH */
     const struct img_roots *roots;
 };
 

@@ -52,6 +52,13 @@ int img_file_open(const char *path, const struct img_open_options *options,
                   struct img_file **out, struct img_error *err);
 
 /*
+ * Take QEMU's locks of a reader on a file that was opened with IMG_LOCK_NONE;
+ * errors as img_file_open. They stay until the file is closed. Files without
+ * a descriptor have nobody to be kept from.
+ */
+int img_file_lock_reader(struct img_file *file, struct img_error *err);
+
+/*
  * The same checks and locks on a duplicate of an inherited descriptor. NAME
  * is for messages; the descriptor stays the caller's. (The lock belongs to
  * the shared open file description and goes when its last copy is closed.)
