@@ -121,7 +121,7 @@ static int find_base(struct chain_forest *forest, size_t idx, size_t *out,
         /* Guessing would let a guest's bytes name files on the host. */
         format = forest->options.allow_probe ? NULL : "raw";
     }
-    path = chain_name_join(node->path, ref.path, err);
+    path = chain_ref_resolve(&ref, node->path, err);
     if (path) {
         rc = chain_forest_node_for(forest, path, format, out, err);
     }

@@ -5,6 +5,8 @@
 
 #include <chain/forest.h>
 
+#include "identity.h"
+
 struct chain_forest_item {
     struct chain_forest_node pub;
     bool is_regular;
@@ -14,8 +16,7 @@ struct chain_forest_item {
 
 /* Which node a file is. */
 struct chain_forest_identity {
-    bool is_block;
-    uint64_t dev, ino; /* of a block device: its number, and 0 */
+    struct chain_identity_key key;
     size_t node;
 };
 

@@ -15,23 +15,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-static int compare(const void *a, const void *b)
-{
-    const struct chain_forest_identity *x = a, *y = b;
-
-    if (x->is_block != y->is_block) {
-        return x->is_block ? 1 : -1;
-    }
-    if (x->dev != y->dev) {
-        return x->dev < y->dev ? -1 : 1;
-    }
-    if (x->ino != y->ino) {
-        return x->ino < y->ino ? -1 : 1;
-    }
-    return 0;
-}
-
-static bool identify(const char *path, struct chain_forest_identity *out,
+static bool identify(const char *path, struct chain_identity_key *out,
                      struct stat *st)
 {
     if (stat(path, st) < 0) {
@@ -53,7 +37,7 @@ static int remember(struct chain_forest *forest,
         return -1;
     }
     *own = *key;
-    if (!tsearch(own, &forest->identities, compare)) {
+    if (!tsearch(own, &forest->identities, chain_identity_compare)) {
         free(own);
         return img_fail_memory(err);
     }
@@ -183,12 +167,12 @@ int chain_forest_node_for(struct chain_forest *forest, const char *path,
 {
     struct chain_forest_identity key = {.node = forest->nr};
     struct stat st = {.st_mode = 0};
-    bool is_there = identify(path, &key, &st);
+    bool is_there = identify(path, &key.key, &st);
     struct chain_forest_item *node;
 
     if (is_there) {
         struct chain_forest_identity *const *met =
-            tfind(&key, &forest->identities, compare);
+            tfind(&key, &forest->identities, chain_identity_compare);
 
         if (met) {
             *out = (*met)->node;

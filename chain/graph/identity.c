@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Identity of files. Room: chain/graph.
- *
- * The order of the tree is by device and inode number (block devices: by
- * their number), which are equal exactly where img_file_is_same says so.
  */
 #include "identity.h"
 
@@ -12,8 +9,8 @@
 
 #include <img/memory.h>
 
-static int identity_key(const struct img_file *file, struct chain_identity *out,
-                        struct img_error *err)
+static int key_load(const struct img_file *file, struct chain_identity_key *out,
+                    struct img_error *err)
 {
     struct img_stamp stamp;
 
@@ -31,9 +28,9 @@ static int compare_u64(uint64_t a, uint64_t b)
     return a < b ? -1 : a > b;
 }
 
-static int identity_compare(const void *a, const void *b)
+int chain_identity_compare(const void *a, const void *b)
 {
-    const struct chain_identity *first = a, *second = b;
+    const struct chain_identity_key *first = a, *second = b;
 
     if (first->is_block != second->is_block) {
         return first->is_block ? 1 : -1;
@@ -56,11 +53,11 @@ int chain_identity_add(struct chain_identity_set *set, struct img_file *file,
     entry->file = file;
     entry->layer = layer;
     entry->is_data_file = is_data_file;
-    if (identity_key(file, entry, err) < 0) {
+    if (key_load(file, &entry->key, err) < 0) {
         return -1;
     }
     struct chain_identity **found =
-        tsearch(entry, &set->root, identity_compare);
+        tsearch(entry, &set->root, chain_identity_compare);
     if (!found) {
         return img_fail_memory(err);
     }
@@ -75,14 +72,14 @@ int chain_identity_add(struct chain_identity_set *set, struct img_file *file,
 static struct chain_identity *find(const struct chain_identity_set *set,
                                    const struct img_file *file)
 {
-    struct chain_identity key = {0};
+    struct chain_identity_key key;
     struct img_error ignored;
 
-    if (identity_key(file, &key, &ignored) < 0) {
+    if (key_load(file, &key, &ignored) < 0) {
         return NULL;
     }
     struct chain_identity *const *found =
-        tfind(&key, &set->root, identity_compare);
+        tfind(&key, &set->root, chain_identity_compare);
     return found ? *found : NULL;
 }
 
@@ -99,7 +96,7 @@ void chain_identity_drop(struct chain_identity_set *set,
     struct chain_identity *found = find(set, file);
 
     if (found) {
-        tdelete(found, &set->root, identity_compare);
+        tdelete(found, &set->root, chain_identity_compare);
         free(found);
     }
 }

@@ -8,9 +8,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <img/error.h>
 #include <img/file.h>
+
+/* Which file it is; equal exactly where img_file_is_same says so. */
+struct chain_identity_key {
+    bool is_block;
+    uint64_t dev, ino; /* of a block device: its number, and 0 */
+};
+
+/* An order for tsearch(3) over structs that begin with such a key. */
+int chain_identity_compare(const void *a, const void *b);
 
 struct chain_identity_set {
     void *root; /* tsearch(3) */
@@ -18,11 +28,10 @@ struct chain_identity_set {
 
 /* A file of the set. */
 struct chain_identity {
+    struct chain_identity_key key;
     struct img_file *file; /* borrowed */
     size_t layer;
     bool is_data_file; /* the layer's external data file */
-    bool is_block;
-    uint64_t dev, ino; /* of a block device: its number, and 0 */
 };
 
 /*

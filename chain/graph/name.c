@@ -112,6 +112,14 @@ char *chain_name_join(const char *from, const char *path, struct img_error *err)
     return img_text(err, "%.*s%s", (int)(slash - from) + 1, from, path);
 }
 
+char *chain_ref_resolve(const struct chain_ref *ref, const char *from,
+                        struct img_error *err)
+{
+    return ref->style == CHAIN_NAME_RELATIVE
+               ? chain_name_join(from, ref->path, err)
+               : img_strndup(ref->path, strlen(ref->path), err);
+}
+
 /* RFC 3986: a scheme is a letter, then letters, digits, '+', '-', '.'. */
 static size_t scheme_len(const char *text)
 {

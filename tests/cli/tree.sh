@@ -39,6 +39,14 @@ d/base.qcow2  qcow2, 1 GiB
 └─ d/mid.qcow2  qcow2, 1 GiB
    └─ d/top.qcow2  qcow2, 1 GiB
 E2
+# What stands behind "file:" counts from the working directory, as in QEMU.
+make_image apart.qcow2 1M
+qemu-img create -q -f qcow2 -b file:apart.qcow2 -F qcow2 d/named.qcow2
+run tree d/named.qcow2
+expect_exit 0
+expect_line '└─ d/named.qcow2  qcow2, 1 MiB'
+rm d/named.qcow2
+
 # One file under two names is one image.
 ln d/top.qcow2 d/twin.qcow2
 run tree --output json d/top.qcow2 d/twin.qcow2

@@ -65,6 +65,11 @@ void chain_ref_fini(struct chain_ref *ref);
 char *chain_name_join(const char *from, const char *path,
                       struct img_error *err);
 
+/* The path of REF, which the image at FROM names: joined where its style is
+   relative, as it is spelled otherwise. Free with free(). */
+char *chain_ref_resolve(const struct chain_ref *ref, const char *from,
+                        struct img_error *err);
+
 /*
  * A FILE operand of the command line: a path whatever characters it has,
  * but "json:{..." and whole URIs: "file:///PATH" is that path, others
