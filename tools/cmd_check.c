@@ -268,11 +268,6 @@ static int check_chain(const struct check_values *values, struct output *out,
     return code;
 }
 
-static void chain_free_ptr(struct chain **chain)
-{
-    chain_free(*chain);
-}
-
 int cmd_check(void *opaque, char **operands, int nr)
 {
     const struct check_values *values = opaque;
@@ -281,7 +276,7 @@ int cmd_check(void *opaque, char **operands, int nr)
     char name[IMG_ERROR_PATH_MAX];
     int code;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    IMG_AUTO(chain_free_ptr) struct chain *chain = NULL;
+    IMG_AUTO(session_chain_free) struct chain *chain = NULL;
 
     if (values->repair) {
         message_failed("option -r: repair is not available in this version");

@@ -125,7 +125,7 @@ static struct img_json *result_json(const struct chain_compare_result *result,
         img_json_set_bool(json, "size-different", true);
     }
     if (result->why.code != IMG_OK) {
-        char why[2 * IMG_ERROR_TEXT_MAX];
+        char why[IMG_ERROR_PATH_MAX + IMG_ERROR_TEXT_MAX + 64];
 
         img_error_format(&result->why, why, sizeof(why));
         img_json_set_string(json, "reason", why);

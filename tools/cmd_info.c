@@ -53,11 +53,6 @@ static int print_sheets(struct output *out, const struct chain *chain,
     return 0;
 }
 
-static void chain_free_ptr(struct chain **chain)
-{
-    chain_free(*chain);
-}
-
 int cmd_info(void *opaque, char **operands, int nr)
 {
     const struct info_values *values = opaque;
@@ -68,7 +63,7 @@ int cmd_info(void *opaque, char **operands, int nr)
     const struct img_error *broken;
     int code = EXIT_DONE;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    IMG_AUTO(chain_free_ptr) struct chain *chain = NULL;
+    IMG_AUTO(session_chain_free) struct chain *chain = NULL;
 
     session_chain_options(&values->common, &options);
     options.top_only = !values->backing_chain;

@@ -209,16 +209,6 @@ static int print_map(struct walk *walk, struct chain_view *view,
     return 0;
 }
 
-static void chain_free_ptr(struct chain **chain)
-{
-    chain_free(*chain);
-}
-
-static void view_free_ptr(struct chain_view **view)
-{
-    chain_view_free(*view);
-}
-
 int cmd_map(void *opaque, char **operands, int nr)
 {
     const struct map_values *values = opaque;
@@ -226,8 +216,8 @@ int cmd_map(void *opaque, char **operands, int nr)
     struct img_error err;
     char name[IMG_ERROR_PATH_MAX];
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    IMG_AUTO(chain_free_ptr) struct chain *chain = NULL;
-    IMG_AUTO(view_free_ptr) struct chain_view *view = NULL;
+    IMG_AUTO(session_chain_free) struct chain *chain = NULL;
+    IMG_AUTO(session_view_free) struct chain_view *view = NULL;
     struct walk walk = {.is_json = values->common.output == OUTPUT_JSON,
                         .is_first = true};
 

@@ -47,6 +47,16 @@ const char *session_operand(const struct common_values *common, char **operands,
     return buf;
 }
 
+void session_chain_free(struct chain **chain)
+{
+    chain_free(*chain);
+}
+
+void session_view_free(struct chain_view **view)
+{
+    chain_view_free(*view);
+}
+
 int session_output(const struct common_values *common, struct output **out,
                    struct img_error *err)
 {

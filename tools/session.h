@@ -5,6 +5,7 @@
 
 #include <chain/chain.h>
 #include <chain/compare.h>
+#include <chain/view.h>
 
 #include "options.h"
 #include "output.h"
@@ -17,11 +18,15 @@ void session_compare_options(const struct common_values *common,
                              struct chain_compare_options *out);
 
 /*
- * The FILE operand IDX. With --fd operand 0 may be missing: then the name by
+ * The first of the NR operands. With --fd it may be missing: then the name by
  * which the kernel knows the descriptor stands in for it, kept in BUF.
  */
 const char *session_operand(const struct common_values *common, char **operands,
                             int nr, char *buf, size_t size);
+
+/* For IMG_AUTO. */
+void session_chain_free(struct chain **chain);
+void session_view_free(struct chain_view **view);
 
 /* The output that -q and --output ask for. */
 int session_output(const struct common_values *common, struct output **out,
