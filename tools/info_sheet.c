@@ -2,6 +2,7 @@
 /* info: one layer as a sheet for people. */
 #include <img/image.h>
 #include <img/memory.h>
+#include <img/size.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 
 #include "info.h"
 #include "sheet.h"
-#include "size.h"
 
 /* The longest name of a bitmap or file, and what stands around it. */
 #define VALUE_LEN 2048u
@@ -177,7 +177,7 @@ static void put_snapshots(struct output *out, const struct img_image *image)
 {
     for (size_t i = 0; i < image->snapshots_nr; i++) {
         const struct img_snapshot *one = &image->snapshots[i];
-        char name[512], date[32] = "?", size[SIZE_TEXT_LEN];
+        char name[512], date[32] = "?", size[IMG_SIZE_TEXT_LEN];
         time_t when = (time_t)one->date_sec;
         struct tm parts;
 
@@ -193,7 +193,7 @@ static void put_snapshots(struct output *out, const struct img_image *image)
         output_printf(out,
                       "  %s\n      taken %s, state %s, clock %" PRIu64
                       ".%03" PRIu64 " s\n",
-                      name, date, size_short(one->vm_state_len, size),
+                      name, date, img_size_short(one->vm_state_len, size),
                       one->vm_clock_nsec / NS_PER_SECOND,
                       one->vm_clock_nsec % NS_PER_SECOND / 1000000u);
     }

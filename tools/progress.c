@@ -8,13 +8,13 @@
 
 #include <img/json.h>
 #include <img/memory.h>
+#include <img/size.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "signals.h"
-#include "size.h"
 #include "terminal.h"
 
 #define INTERVAL_NS 500000000u
@@ -81,7 +81,7 @@ static void show_json(uint64_t now)
 
 static void show_bar(uint64_t now)
 {
-    char line[BAR_MAX_LEN], bar[BAR_MAX_LEN], speed[SIZE_TEXT_LEN];
+    char line[BAR_MAX_LEN], bar[BAR_MAX_LEN], speed[IMG_SIZE_TEXT_LEN];
     uint64_t per_second = rate(now);
     unsigned width = terminal_width(STDERR_FILENO);
     unsigned room = width > 46 ? width - 46 : 8;
@@ -96,7 +96,7 @@ static void show_bar(uint64_t now)
         bar[i] = i < full ? '#' : '.';
     }
     bar[room] = '\0';
-    size_short(per_second, speed);
+    img_size_short(per_second, speed);
     len = snprintf(line, sizeof(line), "\r\033[K%6.2f%% [%s] %s/s", percent(),
                    bar, speed);
     put(line, len < (int)sizeof(line) ? len : (int)sizeof(line) - 1);

@@ -3,11 +3,10 @@
 #include "sheet.h"
 
 #include <img/memory.h>
+#include <img/size.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "size.h"
 
 void sheet_text(struct output *out, const char *label, const char *text)
 {
@@ -20,9 +19,9 @@ void sheet_text(struct output *out, const char *label, const char *text)
 
 void sheet_size(struct output *out, const char *label, uint64_t len)
 {
-    char text[SIZE_TEXT_LEN];
+    char text[IMG_SIZE_TEXT_LEN];
 
-    sheet_text(out, label, size_exact(len, text));
+    sheet_text(out, label, img_size_exact(len, text));
 }
 
 void sheet_row(struct output *out, const char *label, const char *fmt, ...)

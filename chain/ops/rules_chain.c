@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <img/memory.h>
+#include <img/size.h>
 
 #include "backing_text.h"
 #include "judge.h"
@@ -226,9 +227,10 @@ void chain_rule_size_match(struct chain_judge *judge)
 {
     uint64_t found = judge->dest_image->virtual_len;
     uint64_t wanted = judge->source_image->virtual_len;
+    char text[IMG_SIZE_TEXT_LEN];
 
-    chain_judge_found(judge, "%" PRIu64 " bytes", found);
-    chain_judge_expected(judge, "%" PRIu64 " bytes", wanted);
+    chain_judge_found(judge, "%s", img_size_exact(found, text));
+    chain_judge_expected(judge, "%s", img_size_exact(wanted, text));
     if (found == wanted) {
         chain_judge_say(judge, CHAIN_CHECK_PASS,
                         "its virtual size is the source's, to the byte");

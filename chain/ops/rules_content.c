@@ -10,9 +10,13 @@
 #include <string.h>
 
 #include <img/memory.h>
+#include <img/size.h>
 
 #include "judge.h"
 #include "remedy.h"
+
+/* A raw file that holds no more than this is asked whether it is zeros. */
+#define READ_FOR_ZEROS_MAX (1024u * 1024)
 
 /* What the destination's own layer holds. */
 static int load_usage(struct chain_judge *judge, struct qcow2_usage *out,
@@ -258,6 +262,30 @@ static void judge_trusted_zeros(struct chain_judge *judge)
     }
 }
 
+/*
+ * How much a file without tables holds. qemu-img allocates the first block
+ * of a new raw file: so little is read rather than taken for old data.
+ */
+static int raw_held_len(struct chain_judge *judge, uint64_t *out,
+                        struct img_error *err)
+{
+    struct chain_compare_result result;
+
+    *out = img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
+               ? 0
+               : img_file_allocated_len(judge->dest_file);
+    if (*out == 0 || *out > READ_FOR_ZEROS_MAX) {
+        return 0;
+    }
+    if (compare_with_zeros(judge, &result, err) != 0) {
+        return -1;
+    }
+    if (result.verdict == CHAIN_IDENTICAL) {
+        *out = 0;
+    }
+    return 0;
+}
+
 /* How much the image holds, in bytes. */
 static int held_len(struct chain_judge *judge, uint64_t *out,
                     struct img_error *err)
@@ -267,10 +295,7 @@ static int held_len(struct chain_judge *judge, uint64_t *out,
 
     *out = 0;
     if (!qcow2_image_header(image)) {
-        *out = img_file_kind(judge->dest_file) == IMG_FILE_BLOCK
-                   ? 0
-                   : img_file_allocated_len(judge->dest_file);
-        return 0;
+        return raw_held_len(judge, out, err);
     }
     if (load_usage(judge, &usage, err) != 0) {
         return -1;
@@ -282,6 +307,7 @@ static int held_len(struct chain_judge *judge, uint64_t *out,
 void chain_rule_content_stale(struct chain_judge *judge)
 {
     struct img_error error;
+    char text[IMG_SIZE_TEXT_LEN];
     uint64_t held;
 
     if (judge->request->target_is_zero) {
@@ -291,7 +317,7 @@ void chain_rule_content_stale(struct chain_judge *judge)
     } else if (held > 0) {
         chain_judge_say(judge, CHAIN_CHECK_WARN,
                         "it holds old data, which the copy overwrites");
-        chain_judge_found(judge, "%" PRIu64 " bytes", held);
+        chain_judge_found(judge, "%s", img_size_exact(held, text));
         chain_judge_expected(judge, "an empty image");
         chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {

@@ -3,13 +3,13 @@
  * The rule space-enough: what a copy will write, from the source's extents,
  * against what the file system or device can hold.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/size.h>
 
 #include "judge.h"
 #include "remedy.h"
@@ -138,6 +138,7 @@ static uint64_t needed(const struct chain_judge *judge,
 void chain_rule_space_enough(struct chain_judge *judge)
 {
     struct tally tally = {.cluster_len = 65536};
+    char text[IMG_SIZE_TEXT_LEN];
     struct img_error error;
     uint64_t have;
 
@@ -156,8 +157,8 @@ void chain_rule_space_enough(struct chain_judge *judge)
                         "the file system does not tell its free space");
     } else {
         uint64_t need = needed(judge, &tally);
-        chain_judge_found(judge, "%" PRIu64 " bytes", have);
-        chain_judge_expected(judge, "%" PRIu64 " bytes", need);
+        chain_judge_found(judge, "%s", img_size_exact(have, text));
+        chain_judge_expected(judge, "%s", img_size_exact(need, text));
         chain_judge_say(judge,
                         need <= have ? CHAIN_CHECK_PASS : CHAIN_CHECK_FAIL,
                         need <= have ? "what the copy writes fits"

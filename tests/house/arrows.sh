@@ -6,7 +6,8 @@
 # Which room a public header belongs to.
 declare -A room_of=(
     [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
-    [img/json.h]=base [img/memory.h]=base [img/visibility.h]=base
+    [img/json.h]=base [img/memory.h]=base [img/size.h]=base
+    [img/visibility.h]=base
     [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/engine.h]=engine
     [img/format.h]=format [img/image.h]=format

@@ -909,6 +909,19 @@ def raw_data_trusted(room):
     return ["--target-is-zero"]
 
 
+@case("content-stale", "copy", "pass", remedy=False)
+def raw_as_created(room):
+    room.format = "raw"
+    room.img("create", "-f", "raw", "dest.qcow2", str(SIZE))
+
+
+@case("content-stale", "copy", "warn")
+def raw_data(room):
+    room.format = "raw"
+    room.img("create", "-f", "raw", "dest.qcow2", str(SIZE))
+    room.io("dest.qcow2", "write -P 9 8M 512", fmt="raw")
+
+
 # no-internal-state
 
 @case("no-internal-state", "snapshot", "warn")

@@ -8,6 +8,7 @@
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/size.h>
 
 static struct img_error err;
 
@@ -196,10 +197,30 @@ START_TEST(test_steal_leaves_null)
 }
 END_TEST
 
+static void reads(uint64_t len, const char *brief, const char *exact)
+{
+    char text[IMG_SIZE_TEXT_LEN];
+
+    ck_assert_str_eq(img_size_short(len, text), brief);
+    ck_assert_str_eq(img_size_exact(len, text), exact);
+}
+
+START_TEST(test_sizes_are_human_and_exact)
+{
+    reads(0, "0 bytes", "0 bytes");
+    reads(1, "1 byte", "1 byte");
+    reads(999, "999 bytes", "999 bytes");
+    reads(1000, "0.977 KiB", "0.977 KiB (1000 bytes)");
+    reads(536870912, "512 MiB", "512 MiB (536870912 bytes)");
+    reads(536870913, "512 MiB", "512 MiB (536870913 bytes)");
+    reads(UINT64_MAX, "16 EiB", "16 EiB (18446744073709551615 bytes)");
+}
+END_TEST
+
 UNIT_SUITE("base", test_fail_fills_everything_in,
            test_format_names_path_and_offset, test_long_text_is_cut_not_overrun,
            test_errno_decides_the_code, test_code_names_are_distinct,
            test_checked_arithmetic_at_the_edge,
            test_bytes_are_unaligned_and_ordered, test_escape_disarms_terminals,
            test_escape_cuts_whole_characters, test_alloc_refuses_what_overflows,
-           test_steal_leaves_null)
+           test_steal_leaves_null, test_sizes_are_human_and_exact)

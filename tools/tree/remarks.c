@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The words for what is remarkable about an image. */
 #include <img/memory.h>
+#include <img/size.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "../size.h"
 #include "tree.h"
 
 const struct tree_remark tree_remarks[] = {
@@ -91,7 +91,7 @@ const char *tree_remark_text(const struct chain_forest *forest,
 const char *tree_summary(const struct chain_forest_node *node,
                          char out[TREE_SUMMARY_LEN])
 {
-    char size[SIZE_TEXT_LEN];
+    char size[IMG_SIZE_TEXT_LEN];
 
     if (!node->format) {
         (void)snprintf(out, TREE_SUMMARY_LEN, "%s",
@@ -99,7 +99,7 @@ const char *tree_summary(const struct chain_forest_node *node,
                                                             : "not read");
     } else {
         (void)snprintf(out, TREE_SUMMARY_LEN, "%s, %s", node->format,
-                       size_short(node->virtual_len, size));
+                       img_size_short(node->virtual_len, size));
     }
     return out;
 }
