@@ -143,10 +143,7 @@ static int resolve_backing(const struct chain_layer *upper,
         }
         layer->ref = &layer->own_ref;
     }
-    const char *path = layer->ref->path;
-    layer->path = layer->ref->style == CHAIN_NAME_RELATIVE
-                      ? chain_name_join(upper->path, path, err)
-                      : img_strndup(path, strlen(path), err);
+    layer->path = chain_ref_resolve(layer->ref, upper->path, err);
     return layer->path ? 0 : -1;
 }
 

@@ -130,13 +130,8 @@ static void open_backing(struct chain_judge *judge)
     if (!judge->backing_ref.path) {
         return;
     }
-    judge->backing_path =
-        judge->backing_ref.style == CHAIN_NAME_RELATIVE
-            ? chain_name_join(judge->dest_path, judge->backing_ref.path,
-                              &judge->backing_file_error)
-            : img_strndup(judge->backing_ref.path,
-                          strlen(judge->backing_ref.path),
-                          &judge->backing_file_error);
+    judge->backing_path = chain_ref_resolve(
+        &judge->backing_ref, judge->dest_path, &judge->backing_file_error);
     if (!judge->backing_path) {
         return;
     }
