@@ -44,7 +44,7 @@ static void qcow2_image_free(struct img_image *image)
     struct qcow2_image *q = qcow2_image_of(image);
 
     qcow2_bitmaps_free(q);
-    qcow2_slices_fini(&q->slices);
+    qcow2_slice_fini(&q->slice);
     qcow2_extensions_fini(&q->extensions);
     free(q->l1);
     free(q->stored);
@@ -152,7 +152,7 @@ static int image_fill(struct qcow2_image *q, struct img_error *err)
     }
     q->l1_off = header->l1_off;
     q->l1_entries = header->l1_entries;
-    qcow2_slices_init(&q->slices, header->cluster_len);
+    qcow2_slice_init(&q->slice, header->cluster_len);
     return copy_name(q->extensions.backing_name, &image->backing_name, err) ||
                    copy_name(q->extensions.backing_format,
                              &image->backing_format, err) ||

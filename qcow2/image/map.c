@@ -170,7 +170,7 @@ static void prefetch_after(const struct qcow2_image *q, uint64_t idx)
 
         if (entry != 0) {
             qcow2_prefetch(q->image.file, entry & QCOW2_ENTRY_OFFSET_MASK,
-                           q->slices.len);
+                           q->slice.len);
             found++;
         }
     }
@@ -184,13 +184,13 @@ static int slice_find(struct qcow2_image *q, uint64_t l2_off, uint64_t off,
     const struct qcow2_header *header = &q->header;
     uint64_t in_table = off % header->l2_covers_len / header->cluster_len *
                         header->l2_entry_len;
-    uint64_t slice_off = img_align_down(in_table, q->slices.len);
+    uint64_t slice_off = img_align_down(in_table, q->slice.len);
     size_t in_slice = (size_t)(in_table - slice_off);
     const uint8_t *bytes;
     bool is_fresh;
 
-    if (qcow2_slices_get(&q->slices, q->image.file, l2_off + slice_off, &bytes,
-                         &is_fresh, err)) {
+    if (qcow2_slice_get(&q->slice, q->image.file, l2_off + slice_off, &bytes,
+                        &is_fresh, err)) {
         return -1;
     }
     if (is_fresh && slice_off == 0) {
@@ -202,7 +202,7 @@ static int slice_find(struct qcow2_image *q, uint64_t l2_off, uint64_t off,
         }
     }
     *p = bytes + in_slice;
-    *left = (q->slices.len - in_slice) / header->l2_entry_len;
+    *left = (q->slice.len - in_slice) / header->l2_entry_len;
     *entry_off = l2_off + in_table;
     return 0;
 }

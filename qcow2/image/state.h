@@ -11,7 +11,7 @@
 
 #include <qcow2/image.h>
 
-#include "slices.h"
+#include "slice.h"
 
 /* The parts of a snapshot that img_image.snapshots has no room for. */
 struct qcow2_stored_snapshot {
@@ -37,7 +37,7 @@ struct qcow2_image {
     uint64_t l1_off;
     uint32_t l1_entries;
     uint8_t *l1; /* as stored; NULL until it is needed */
-    struct qcow2_slices slices;
+    struct qcow2_slice slice;
     struct img_extent ahead; /* looked up by map already; len 0: nothing */
     enum qcow2_preallocation preallocation;
 

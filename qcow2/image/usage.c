@@ -58,15 +58,15 @@ static int usage_table(struct qcow2_image *q, uint64_t l2_off,
 {
     const struct qcow2_header *header = &q->header;
     size_t words = header->l2_entry_len / 8u;
-    uint32_t slice_entries = q->slices.len / header->l2_entry_len;
+    uint32_t slice_entries = q->slice.len / header->l2_entry_len;
 
     for (uint32_t base = 0; base < header->l2_entries; base += slice_entries) {
         uint64_t slice_off = l2_off + (uint64_t)base * header->l2_entry_len;
         const uint8_t *bytes;
         bool is_fresh;
 
-        if (qcow2_slices_get(&q->slices, q->image.file, slice_off, &bytes,
-                             &is_fresh, err)) {
+        if (qcow2_slice_get(&q->slice, q->image.file, slice_off, &bytes,
+                            &is_fresh, err)) {
             return -1;
         }
         for (uint32_t i = 0; i < slice_entries; i++) {
