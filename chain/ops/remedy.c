@@ -160,6 +160,7 @@ char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
     const struct chain_layer *layer = chain_judge_expected_backing(judge);
     IMG_AUTO(img_free_ptr) char *expected = NULL;
     IMG_AUTO(img_free_ptr) char *quoted = NULL;
+    IMG_AUTO(img_free_ptr) char *quoted_format = NULL;
     IMG_AUTO(img_free_ptr) char *path = NULL;
 
     if (!name) {
@@ -169,13 +170,15 @@ char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
     if (!format && layer) {
         format = chain_layer_image(layer)->format;
     }
+    /* The format may be the header's own text: any bytes. */
     if (!name || !format || !(quoted = chain_shell_quote(name, &ignored)) ||
+        !(quoted_format = chain_shell_quote(format, &ignored)) ||
         !(path = chain_shell_quote_path(judge->dest_path, &ignored))) {
         return NULL;
     }
     return img_text(&ignored, "qemu-img rebase -u -f %s -b %s -F %s %s",
                     judge->dest_image ? judge->dest_image->format : "qcow2",
-                    quoted, format, path);
+                    quoted, quoted_format, path);
 }
 
 static const char *const operations[] = {

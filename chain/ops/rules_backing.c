@@ -211,7 +211,7 @@ void chain_rule_backing_portable(struct chain_judge *judge)
 {
     const struct img_image *image = judge->dest_image;
     const char *fault = name_fault(judge);
-    char shown[CHAIN_SHOWN_LEN];
+    char shown[CHAIN_SHOWN_LEN], shown_format[CHAIN_SHOWN_LEN];
 
     if (!fault) {
         fault = place_fault(judge);
@@ -227,10 +227,11 @@ void chain_rule_backing_portable(struct chain_judge *judge)
         return;
     }
     chain_judge_say(judge, CHAIN_CHECK_FAIL, "%s", fault);
-    chain_judge_found(judge, "\"%s\"%s%s",
-                      chain_shown(image->backing_name, shown),
-                      image->backing_format ? ", format " : "",
-                      image->backing_format ? image->backing_format : "");
+    chain_judge_found(
+        judge, "\"%s\"%s%s", chain_shown(image->backing_name, shown),
+        image->backing_format ? ", format " : "",
+        image->backing_format ? chain_shown(image->backing_format, shown_format)
+                              : "");
     chain_judge_expected(judge, "a plain path and a format that libvirt knows");
     chain_judge_remedy(judge, rewrite_name(judge));
 }
