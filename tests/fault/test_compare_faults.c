@@ -171,17 +171,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("compare faults");
     TCase *tcase = tcase_create("compare faults");
 
     tcase_add_loop_test(tcase, test_each_read, 0, 4);
     tcase_add_loop_test(tcase, test_each_place, 0, 2);
     tcase_add_loop_test(tcase, test_difference_besides, 0, 2);
     tcase_add_loop_test(tcase, test_short_reads, 0, 4);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run("compare faults", tcase);
 }

@@ -529,7 +529,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("compare");
     TCase *tcase = tcase_create("compare");
 
     tcase_add_test(tcase, test_one_byte);
@@ -542,10 +541,5 @@ int main(void)
     tcase_add_test(tcase, test_progress);
     tcase_add_test(tcase, test_damaged_unit);
     tcase_add_test(tcase, test_no_threads);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run("compare", tcase);
 }

@@ -475,7 +475,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("view");
     TCase *tcase = tcase_create("view");
 
     tcase_add_test(tcase, test_one_layer);
@@ -492,10 +491,5 @@ int main(void)
     tcase_add_test(tcase, test_no_view_of_half_a_chain);
     tcase_add_test(tcase, test_unreadable_format);
     tcase_add_loop_test(tcase, test_random_chains, 0, 60);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run("view", tcase);
 }

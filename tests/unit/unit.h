@@ -9,6 +9,20 @@
 
 #include <img/error.h>
 
+/* Run the tests of TCASE; main's exit code. */
+static inline int unit_run(const char *noun, TCase *tcase)
+{
+    Suite *suite = suite_create(noun);
+
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    int run = srunner_ntests_run(runner);
+    srunner_free(runner);
+    return failed == 0 && run > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 /*
  * UNIT_SUITE("noun", test_a, test_b, ...): the program's main. Each test is
  * written START_TEST(test_a) { ... } END_TEST.
@@ -17,18 +31,11 @@
     int main(void)                                                             \
     {                                                                          \
         const TTest *const tests[] = {__VA_ARGS__};                            \
-        Suite *suite = suite_create(noun);                                     \
         TCase *tcase = tcase_create(noun);                                     \
         for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {        \
             tcase_add_test(tcase, tests[i]);                                   \
         }                                                                      \
-        suite_add_tcase(suite, tcase);                                         \
-        SRunner *runner = srunner_create(suite);                               \
-        srunner_run_all(runner, CK_ENV);                                       \
-        int failed = srunner_ntests_failed(runner);                            \
-        int run = srunner_ntests_run(runner);                                  \
-        srunner_free(runner);                                                  \
-        return failed == 0 && run > 0 ? EXIT_SUCCESS : EXIT_FAILURE;           \
+        return unit_run(noun, tcase);                                          \
     }
 
 /* The call succeeds; on failure the error's text is shown. */
