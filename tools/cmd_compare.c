@@ -169,6 +169,14 @@ static int print_json(struct output *out, struct list *list, bool has_list,
     return 0;
 }
 
+static bool is_end_judged(const struct chain_compare_result *result,
+                          uint64_t common_len, bool is_longer)
+{
+    return is_longer && !result->is_size_different &&
+           (result->has_difference ? result->first_difference >= common_len
+                                   : result->verdict == CHAIN_IDENTICAL);
+}
+
 static void print_human(struct output *out, struct list *list,
                         const struct chain_compare_result *result,
                         const struct side sides[2])
@@ -176,6 +184,10 @@ static void print_human(struct output *out, struct list *list,
     uint64_t a = chain_view_len(sides[0].view);
     uint64_t b = chain_view_len(sides[1].view);
 
+    /* As qemu-img: said once all that both have is known to be equal. */
+    if (is_end_judged(result, img_min(a, b), a != b)) {
+        output_text(out, "Warning: Image size mismatch!\n");
+    }
     if (result->verdict == CHAIN_IDENTICAL) {
         output_text(out, "Images are identical.\n");
     } else if (result->has_difference) {

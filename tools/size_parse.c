@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sizes as people write them. */
+#include <ctype.h>
 #include <img/checked.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
@@ -46,12 +48,30 @@ static bool parse_fraction(const char **pos, uint64_t *out)
     return true;
 }
 
+/* As map prints offsets; no suffix, since E is a digit here. */
+static int parse_hex(const char *digits, uint64_t *out, struct img_error *err)
+{
+    size_t nr = strspn(digits, "0123456789abcdefABCDEF");
+
+    if (nr == 0 || digits[nr]) {
+        return img_fail(err, IMG_USAGE, "is no size");
+    }
+    if (nr > 16) {
+        return img_fail(err, IMG_USAGE, "is too large");
+    }
+    *out = strtoull(digits, NULL, 16);
+    return 0;
+}
+
 int size_parse(const char *text, uint64_t *out, struct img_error *err)
 {
     static const char letters[] = "BKMGTPE";
     const char *pos = text, *letter = letters;
     uint64_t whole, fraction = 0, unit = 1, part;
 
+    if (pos[0] == '0' && (pos[1] == 'x' || pos[1] == 'X')) {
+        return parse_hex(pos + 2, out, err);
+    }
     if (!parse_digits(&pos, &whole)) {
         return img_fail(err, IMG_USAGE, "is no size");
     }
@@ -62,7 +82,7 @@ int size_parse(const char *text, uint64_t *out, struct img_error *err)
         }
     }
     if (*pos) {
-        letter = strchr(letters, *pos == 'k' || *pos == 'b' ? *pos - 32 : *pos);
+        letter = strchr(letters, toupper((unsigned char)*pos));
         if (!letter || pos[1]) {
             return img_fail(err, IMG_USAGE,
                             "is no size: expected bytes, or a number and one "

@@ -62,13 +62,20 @@ truncate -s 5M longer.raw
 run compare a.qcow2 longer.raw
 expect_exit 0
 expect_line 'Sizes differ: 4194304 and 5242880 bytes.'
+head -n 1 "$test_dir/stdout" | grep -qx 'Warning: Image size mismatch!' ||
+    fail 'no warning as qemu-img gives it'
+run compare longer.raw c.raw
+expect_exit 1
+head -n 1 "$test_dir/stdout" |
+    grep -qx 'Content mismatch at offset 70001!' || fail 'wrong first line'
 run compare -s a.qcow2 longer.raw
 expect_exit 1
 expect_line 'Strict mode: Image size mismatch!'
 poke longer.raw 5000000 01
 run compare a.qcow2 longer.raw
 expect_exit 1
-expect_line 'Content mismatch at offset 5000000!'
+[ "$(sed -n '1,2p' "$test_dir/stdout")" = 'Warning: Image size mismatch!
+Content mismatch at offset 5000000!' ] || fail 'not the lines of qemu-img'
 
 # Both engines, past the cache or not, one verdict.
 for engine in sync auto; do

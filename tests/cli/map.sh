@@ -38,6 +38,8 @@ done
 same_as_qemu --output=json packed.qcow2
 same_as_qemu --output=json -s 100k -l 300k top.qcow2
 same_as_qemu --output=json -s 1000 -l 3000 top.qcow2
+same_as_qemu --output=json -s 0x40000 -l 0X1Abc top.qcow2
+same_as_qemu --output=json -s 1m -l 0.5m top.qcow2
 same_as_qemu --output=json -s 3M top.qcow2
 same_as_qemu --output=json -s 5M top.qcow2
 same_as_qemu --output=json --start-offset=0 --max-length=1 top.qcow2

@@ -37,6 +37,9 @@ refuses 2 "--fd: '-1' is no number" info --fd -1
 refuses 2 "--progress: 'xml' is not json" info --progress=xml a
 refuses 2 "--start-offset: '1Q' is no size: expected bytes, or a number and \
 one of k, M, G, T, P, E" map -s 1Q a
+refuses 2 "--start-offset: '0x1g' is no size" map -s 0x1g a
+refuses 2 "--start-offset: '0x10000000000000000' is too large" \
+    map -s 0x10000000000000000 a
 refuses 2 "--start-offset: '16E' is too large" map -s 16E a
 refuses 2 "--start-offset: '1.5' is no whole number of bytes" map -s 1.5 a
 refuses 2 "--require: 'maybe' is none of relative, absolute" \
