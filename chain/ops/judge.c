@@ -8,6 +8,7 @@
 #include "judge.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <img/memory.h>
@@ -23,6 +24,39 @@ static void chain_settings(const struct chain_judge *judge,
     options->keep_broken = true;
     options->max_depth = request->max_depth;
     options->roots = request->roots;
+}
+
+/* "7.2", "7.2.22", "7.2.22(Debian...)"; false for anything else. */
+static bool parse_version(const char *text, struct chain_qemu_version *out)
+{
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9') {
+        return false;
+    }
+    out->major = (unsigned)strtoul(text, &end, 10);
+    out->minor = 0;
+    if (*end == '.' && end[1] >= '0' && end[1] <= '9') {
+        out->minor = (unsigned)strtoul(end + 1, &end, 10);
+    }
+    return *end == '\0' || *end == '.' || *end == '(' || *end == ' ';
+}
+
+/* What is asked, as far as it can be wrong before a file is looked at. */
+static int read_request(struct chain_judge *judge, struct img_error *err)
+{
+    static const struct chain_qemu_version default_qemu = {7, 2};
+    const char *text = judge->request->qemu_version;
+    char shown[CHAIN_SHOWN_LEN];
+
+    judge->qemu = default_qemu;
+    if (text && !parse_version(text, &judge->qemu)) {
+        return img_fail(err, IMG_USAGE,
+                        "no version of QEMU: found \"%s\", expected "
+                        "MAJOR.MINOR",
+                        chain_shown(text, shown));
+    }
+    return chain_access_user_load(judge->request->as_user, &judge->user, err);
 }
 
 static int open_source(struct chain_judge *judge, struct img_error *err)
@@ -193,7 +227,7 @@ int chain_judge_open(struct chain_judge *judge, struct img_error *err)
     judge->requested = masks[judge->request->operation];
     judge->effective = judge->requested;
     judge->dest_path = judge->request->dest;
-    if (open_source(judge, err) != 0) {
+    if (read_request(judge, err) != 0 || open_source(judge, err) != 0) {
         return -1;
     }
     open_dest(judge);

@@ -15,6 +15,7 @@
 #include <qcow2/image.h>
 #include <sys/stat.h>
 
+#include "access.h"
 #include "report.h"
 
 /* In the order of docs/validate.md. */
@@ -50,6 +51,10 @@ enum chain_rule_id {
 
 enum { FOR_S = 1, FOR_C = 2, FOR_H = 4, FOR_ALL = 7 };
 
+struct chain_qemu_version {
+    unsigned major, minor;
+};
+
 /* Contents of the destination against what the operation wants of them. */
 enum content_state {
     CONTENT_NOT_JUDGED,
@@ -61,9 +66,11 @@ enum content_state {
 struct chain_judge {
     const struct chain_validate_request *request;
     struct chain_report *report;
-    struct chain_check *check; /* of the rule that runs */
-    struct img_error *err;     /* a failure of judging itself */
-    unsigned requested;        /* FOR_S, FOR_C or FOR_H */
+    struct chain_check *check;     /* of the rule that runs */
+    struct img_error *err;         /* a failure of judging itself */
+    unsigned requested;            /* FOR_S, FOR_C or FOR_H */
+    struct chain_access_user user; /* as whom QEMU runs */
+    struct chain_qemu_version qemu;
     unsigned effective; /* FOR_C for a shallow copy that libvirt makes full */
 
     struct chain *source;

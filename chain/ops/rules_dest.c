@@ -137,15 +137,10 @@ static bool is_read_only_mount(const struct chain_judge *judge)
 
 void chain_rule_dest_access(struct chain_judge *judge)
 {
-    struct chain_access_user user;
-    struct img_error error;
-
-    if (chain_access_user_load(judge->request->as_user, &user, &error) != 0) {
-        chain_judge_say_error(judge, CHAIN_CHECK_FAIL, &error);
-    } else if (is_read_only_mount(judge)) {
+    if (is_read_only_mount(judge)) {
         say_read_only(judge);
     } else {
-        judge_bits(judge, &user);
+        judge_bits(judge, &judge->user);
     }
 }
 

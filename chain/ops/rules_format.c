@@ -191,34 +191,15 @@ void chain_rule_metadata_intact(struct chain_judge *judge)
     }
 }
 
-struct version {
-    unsigned major, minor;
-};
-
-/* "7.2", "7.2.22", "7.2.22(Debian...)"; false for anything else. */
-static bool parse_version(const char *text, struct version *out)
-{
-    char *end;
-
-    if (text[0] < '0' || text[0] > '9') {
-        return false;
-    }
-    out->major = (unsigned)strtoul(text, &end, 10);
-    out->minor = 0;
-    if (*end == '.' && end[1] >= '0' && end[1] <= '9') {
-        out->minor = (unsigned)strtoul(end + 1, &end, 10);
-    }
-    return *end == '\0' || *end == '.' || *end == '(' || *end == ' ';
-}
-
-static bool is_older(const struct version *v, unsigned major, unsigned minor)
+static bool is_older(const struct chain_qemu_version *v, unsigned major,
+                     unsigned minor)
 {
     return v->major < major || (v->major == major && v->minor < minor);
 }
 
 /* The first feature that QEMU of VERSION lacks; NULL: none. */
 static const char *missing_feature(const struct qcow2_header *header,
-                                   const struct version *version,
+                                   const struct chain_qemu_version *version,
                                    const char **since)
 {
     const struct {
@@ -250,23 +231,13 @@ static const char *missing_feature(const struct qcow2_header *header,
 void chain_rule_features_usable(struct chain_judge *judge)
 {
     const struct qcow2_header *header = qcow2_image_header(judge->dest_image);
-    const char *text = judge->request->qemu_version;
-    struct version version = {.major = 7, .minor = 2};
+    const struct chain_qemu_version *qemu = &judge->qemu;
     const char *since = NULL;
-    char shown[CHAIN_SHOWN_LEN];
+    const char *missing = header ? missing_feature(header, qemu, &since) : NULL;
 
-    if (text && !parse_version(text, &version)) {
-        chain_judge_say(judge, CHAIN_CHECK_FAIL,
-                        "the QEMU version that was given is none");
-        chain_judge_found(judge, "%s", chain_shown(text, shown));
-        chain_judge_expected(judge, "MAJOR.MINOR");
-        return;
-    }
-    const char *missing =
-        header ? missing_feature(header, &version, &since) : NULL;
     if (missing) {
         chain_judge_say(judge, CHAIN_CHECK_FAIL, "QEMU %u.%u does not know %s",
-                        version.major, version.minor, missing);
+                        qemu->major, qemu->minor, missing);
         chain_judge_found(judge, "%s", missing);
         chain_judge_expected(judge, "QEMU %s or later", since);
         chain_judge_remedy(judge, chain_remedy_recreate(judge));
@@ -281,7 +252,7 @@ void chain_rule_features_usable(struct chain_judge *judge)
         chain_judge_remedy(judge, chain_remedy_recreate(judge));
     } else {
         chain_judge_say(judge, CHAIN_CHECK_PASS, "QEMU %u.%u knows all it uses",
-                        version.major, version.minor);
+                        qemu->major, qemu->minor);
     }
 }
 

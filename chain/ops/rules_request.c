@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <img/memory.h>
 
@@ -22,7 +23,10 @@ static char *ask_with(const struct chain_judge *judge, const char *format)
     struct chain_remedy_request change = {.dest_format = format};
 
     if (judge->dest_path[0] != '/') {
-        path = realpath(judge->dest_path, NULL);
+        /* Links stay: names in FILE count from where it is spelled to be. */
+        struct img_error ignored;
+        IMG_AUTO(img_free_ptr) char *cwd = getcwd(NULL, 0);
+        path = cwd ? img_text(&ignored, "%s/%s", cwd, judge->dest_path) : NULL;
         change.dest = path;
     }
     return chain_remedy_ask_again(judge, &change);

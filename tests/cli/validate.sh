@@ -39,6 +39,10 @@ make_overlay "$PWD/small.qcow2" active.qcow2
 qemu-img resize -q --shrink small.qcow2 32M
 refused=(validate snapshot --source active.qcow2 --dest "$PWD/small.qcow2"
     --dest-format qcow2)
+make_overlay "$PWD/smaller.qcow2" active.qcow2
+qemu-img resize -q --shrink smaller.qcow2 32M
+refused_size=(validate snapshot --source active.qcow2
+    --dest "$PWD/smaller.qcow2" --dest-format qcow2)
 run "${refused[@]}"
 expect_exit 1
 head -n 1 "$test_dir/stdout" | grep -qx "refused: $PWD/small.qcow2" ||
@@ -101,6 +105,28 @@ run validate snapshot --source nope.qcow2 --dest new.qcow2
 expect_exit 2
 expect_no_stdout
 grep -q '^imgchain: nope.qcow2: ' "$test_dir/stderr" || fail 'not named'
+
+refuses 2 'there is no user "nobody at all"' "${request[@]}" \
+    --as 'nobody at all'
+refuses 2 'no version of QEMU: found "seven", expected MAJOR.MINOR' \
+    "${request[@]}" --qemu-version seven
+
+# Sizes are human and exact.
+run "${refused_size[@]}" --output json
+expect_json '("32 MiB (33554432 bytes)", "64 MiB (67108864 bytes)") in [
+              (c.get("found"), c.get("expected")) for c in doc["checks"]
+              if c["id"] == "size-match"]'
+
+# A relative name is asked for again where it is spelled to be: names in the
+# file are counted from there, not from where a link leads.
+mkdir links
+ln -s ../new.qcow2 links/new.qcow2
+run validate snapshot --source active.qcow2 --dest links/new.qcow2 \
+    --dest-format qcow2 --output json
+expect_json '("imgchain validate snapshot --source active.qcow2 --dest "
+              + "'"$PWD"'/links/new.qcow2 --dest-format qcow2") in [
+              c["remedy"] for c in doc["checks"]
+              if c["id"] == "request-explicit"]'
 
 # Reports.
 run "${refused[@]}" --require absolute --report junit=report.xml \

@@ -213,6 +213,29 @@ START_TEST(test_wrong_backing)
 }
 END_TEST
 
+/* A header's backing format is any bytes: shown escaped, quoted in commands. */
+START_TEST(test_hostile_format)
+{
+    dest = make("dest", "active", "\x1b;id", LEN);
+    struct chain_validate_request request = request_of(CHAIN_OP_SNAPSHOT);
+    request.require = CHAIN_REQUIRE_ABSOLUTE;
+    struct chain_report *report = judge(&request);
+    check_says(report, "backing-portable", CHAIN_CHECK_FAIL,
+               "libvirt does not know the recorded backing format, and "
+               "probes instead");
+    ck_assert_str_eq(find(report, "backing-portable")->found,
+                     "\"active\", format \\x1b;id");
+    check_says(report, "backing-style", CHAIN_CHECK_FAIL,
+               "the backing name is not absolute");
+    char want[1024];
+    snprintf(want, sizeof(want),
+             "qemu-img rebase -u -f qcow2 -b %s -F $'\\033;id' %s", active,
+             dest);
+    ck_assert_str_eq(find(report, "backing-style")->remedy, want);
+    chain_report_free(report);
+}
+END_TEST
+
 START_TEST(test_sizes)
 {
     dest = make("dest", "active", "qcow2", LEN + 512);
@@ -239,17 +262,36 @@ START_TEST(test_request)
     dest = make("dest", "base.raw", "raw", LEN);
     struct chain_validate_request request = request_of(CHAIN_OP_SHALLOW_COPY);
     request.synchronous_writes = true;
-    request.qemu_version = "seven";
-    request.as_user = "no such user";
     struct chain_report *report = judge(&request);
     check_says(report, "write-mode", CHAIN_CHECK_FAIL,
                "a shallow copy with synchronous writes: QEMU 7.2 loses data "
                "when the guest writes less than a cluster");
-    check_says(report, "features-usable", CHAIN_CHECK_FAIL,
-               "the QEMU version that was given is none");
-    check_says(report, "dest-access", CHAIN_CHECK_FAIL,
-               "there is no user \"no such user\"");
     chain_report_free(report);
+}
+END_TEST
+
+static void is_no_request(const struct chain_validate_request *request,
+                          const char *why)
+{
+    struct chain_report *report = NULL;
+    struct img_error err = {0};
+
+    ck_assert_int_eq(chain_validate(request, &report, &err), -1);
+    ck_assert_ptr_null(report);
+    ck_assert_int_eq((int)err.code, IMG_USAGE);
+    ck_assert_str_eq(err.text, why);
+}
+
+START_TEST(test_not_judged_for_nobody)
+{
+    dest = make("dest", "active", "qcow2", LEN);
+    struct chain_validate_request request = request_of(CHAIN_OP_SNAPSHOT);
+    request.as_user = "no such user";
+    is_no_request(&request, "there is no user \"no such user\"");
+    request.as_user = NULL;
+    request.qemu_version = "seven";
+    is_no_request(&request, "no version of QEMU: found \"seven\", expected "
+                            "MAJOR.MINOR");
 }
 END_TEST
 
@@ -351,8 +393,10 @@ int main(void)
     tcase_add_loop_test(tcase, test_accepted, 0, 3);
     tcase_add_test(tcase, test_missing);
     tcase_add_test(tcase, test_wrong_backing);
+    tcase_add_test(tcase, test_hostile_format);
     tcase_add_test(tcase, test_sizes);
     tcase_add_test(tcase, test_request);
+    tcase_add_test(tcase, test_not_judged_for_nobody);
     tcase_add_test(tcase, test_source_missing);
     tcase_add_test(tcase, test_cancelled);
     tcase_add_test(tcase, test_stamp);
