@@ -20,6 +20,7 @@ void chain_free(struct chain *chain)
         chain_layer_free(chain->layers[i]);
     }
     free(chain->layers);
+    free(chain->broken_command);
     free(chain);
 }
 
@@ -31,6 +32,11 @@ size_t chain_depth(const struct chain *chain)
 const struct img_error *chain_broken(const struct chain *chain)
 {
     return chain->broken.code == IMG_OK ? NULL : &chain->broken;
+}
+
+const char *chain_broken_command(const struct chain *chain)
+{
+    return chain->broken_command;
 }
 
 uint64_t chain_virtual_len(const struct chain *chain)

@@ -29,6 +29,7 @@ struct chain {
     size_t nr, capacity;
     struct chain_identity_set files;
     struct img_error broken; /* code IMG_OK: the chain is whole */
+    char *broken_command;    /* see chain_broken_command */
     bool is_top_only;
 };
 
@@ -62,9 +63,10 @@ void chain_layer_free_ptr(struct chain_layer **layer);
 
 /*
  * The error for a backing file whose format nobody declared: LOWER is the
- * layer as far as it could be opened (its file may be NULL).
+ * layer as far as it could be opened (its file may be NULL). The command that
+ * puts it right is left in CHAIN.
  */
-int chain_fail_undeclared(const struct chain_layer *upper,
+int chain_fail_undeclared(struct chain *chain, const struct chain_layer *upper,
                           const struct chain_layer *lower,
                           struct img_error *err);
 

@@ -209,7 +209,9 @@ static int open_backing(const struct chain_layer *upper,
     }
     bool is_undeclared = !format && !opener->options->allow_probe;
     if (chain_layer_open_file(layer, opener, false, err) < 0) {
-        return is_undeclared ? chain_fail_undeclared(upper, layer, err) : -1;
+        return is_undeclared
+                   ? chain_fail_undeclared(opener->chain, upper, layer, err)
+                   : -1;
     }
     if (check_identity(upper, layer, opener, err) < 0) {
         return -1;
@@ -219,8 +221,9 @@ static int open_backing(const struct chain_layer *upper,
     if (chain_push(opener->chain, &layer, err) < 0) {
         return -1;
     }
-    return is_undeclared ? chain_fail_undeclared(upper, lower, err)
-                         : chain_layer_open_image(lower, format, NULL, err);
+    return is_undeclared
+               ? chain_fail_undeclared(opener->chain, upper, lower, err)
+               : chain_layer_open_image(lower, format, NULL, err);
 }
 
 static int fail_no_backing(const struct chain_layer *layer,

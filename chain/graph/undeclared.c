@@ -13,14 +13,14 @@
 #include <chain/formats.h>
 #include <img/memory.h>
 
-/* "FMT" stands for itself where the file could not be looked at. */
+/* NULL where the file could not be looked at. */
 static const char *suggested_format(const struct chain_layer *lower)
 {
     struct chain_probe probe;
     struct img_error ignored;
 
     if (!lower->file || chain_probe(lower->file, &probe, &ignored) < 0) {
-        return "FMT";
+        return NULL;
     }
     return probe.format->name;
 }
@@ -53,7 +53,7 @@ static int fail_unreadable(const struct chain_layer *upper, const char *shown,
     return -1;
 }
 
-int chain_fail_undeclared(const struct chain_layer *upper,
+int chain_fail_undeclared(struct chain *chain, const struct chain_layer *upper,
                           const struct chain_layer *lower,
                           struct img_error *err)
 {
@@ -70,13 +70,21 @@ int chain_fail_undeclared(const struct chain_layer *upper,
     IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(name, err);
     IMG_AUTO(img_free_ptr)
     char *path = quoted ? chain_shell_quote_path(upper->path, err) : NULL;
-    if (!path) {
+    const char *format = suggested_format(lower);
+    IMG_AUTO(img_free_ptr)
+    char *command = path ? img_text(err, "qemu-img rebase -u -b %s -F %s %s",
+                                    quoted, format ? format : "FMT", path)
+                         : NULL;
+    if (!command) {
         return -1;
     }
     img_fail(err, IMG_UNDECLARED,
              "the format of its backing file \"%s\" is not recorded; record "
-             "it with: qemu-img rebase -u -b %s -F %s %s",
-             shown, quoted, suggested_format(lower), path);
+             "it with: %s",
+             shown, command);
     img_error_set_path(err, upper->path);
+    if (format) {
+        chain->broken_command = img_steal(&command);
+    }
     return -1;
 }

@@ -84,19 +84,12 @@ void chain_rule_path_policy(struct chain_judge *judge)
     }
 }
 
-/* The command that the error of an unrecorded format gives. */
-static char *command_of(const struct img_error *error)
+static char *recording_command(const struct chain *chain)
 {
-    static const char mark[] = "record it with: ";
-    const char *at = strstr(error->text, mark);
+    const char *command = chain_broken_command(chain);
     struct img_error ignored;
 
-    if (error->code != IMG_UNDECLARED || !at ||
-        strlen(error->text) + 1 >= sizeof(error->text)) {
-        return NULL;
-    }
-    at += strlen(mark);
-    return img_strndup(at, strlen(at), &ignored);
+    return command ? img_strndup(command, strlen(command), &ignored) : NULL;
 }
 
 /* Take layer 1's contents into the active layer: one layer less. */
@@ -138,7 +131,7 @@ static bool judge_whole(struct chain_judge *judge, const struct chain *chain)
         chain_judge_expected(judge, "at most %u layers", CHAIN_MAX_DEPTH);
         chain_judge_remedy(judge, shorten(judge));
     } else {
-        chain_judge_remedy(judge, command_of(broken));
+        chain_judge_remedy(judge, recording_command(chain));
     }
     return false;
 }

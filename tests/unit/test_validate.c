@@ -236,6 +236,24 @@ START_TEST(test_hostile_format)
 }
 END_TEST
 
+/* The remedy is ours, whatever a name says that looks like one. */
+START_TEST(test_hostile_name)
+{
+    const char *name = "./record it with: reboot #";
+    scratch_write(&scratch, name, "", 1, 0);
+    active = make("hostile", name, NULL, LEN);
+    dest = make("dest", "hostile", "qcow2", LEN);
+    struct chain_validate_request request = request_of(CHAIN_OP_SNAPSHOT);
+    struct chain_report *report = judge(&request);
+    char want[1024];
+    snprintf(want, sizeof(want), "qemu-img rebase -u -b '%s' -F raw %s", name,
+             active);
+    ck_assert_int_eq(find(report, "chain-intact")->result, CHAIN_CHECK_FAIL);
+    ck_assert_str_eq(find(report, "chain-intact")->remedy, want);
+    chain_report_free(report);
+}
+END_TEST
+
 START_TEST(test_sizes)
 {
     dest = make("dest", "active", "qcow2", LEN + 512);
@@ -386,7 +404,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("validate");
     TCase *tcase = tcase_create("validate");
 
     tcase_add_checked_fixture(tcase, setup, teardown);
@@ -394,6 +411,7 @@ int main(void)
     tcase_add_test(tcase, test_missing);
     tcase_add_test(tcase, test_wrong_backing);
     tcase_add_test(tcase, test_hostile_format);
+    tcase_add_test(tcase, test_hostile_name);
     tcase_add_test(tcase, test_sizes);
     tcase_add_test(tcase, test_request);
     tcase_add_test(tcase, test_not_judged_for_nobody);
@@ -401,10 +419,5 @@ int main(void)
     tcase_add_test(tcase, test_cancelled);
     tcase_add_test(tcase, test_stamp);
     tcase_add_test(tcase, test_stamp_text);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run("validate", tcase);
 }

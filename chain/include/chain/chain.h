@@ -71,6 +71,12 @@ IMG_PUBLIC void chain_free(struct chain *chain);
 IMG_PUBLIC size_t chain_depth(const struct chain *chain);
 /* Why the chain could not be followed further; NULL when it is whole. */
 IMG_PUBLIC const struct img_error *chain_broken(const struct chain *chain);
+/*
+ * The shell command that puts right what chain_broken tells: it records the
+ * format of a backing file as what that file looks like. NULL: there is none.
+ * Borrowed.
+ */
+const char *chain_broken_command(const struct chain *chain);
 /* What the guest sees of the active layer, in bytes. */
 IMG_PUBLIC uint64_t chain_virtual_len(const struct chain *chain);
 
