@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <img/checked.h>
 #include <img/memory.h>
 #include <img/size.h>
 
@@ -73,30 +74,40 @@ static bool is_proved_by_chain(struct chain_judge *judge, size_t first)
     return true;
 }
 
-static int compare(struct chain_judge *judge, size_t first,
-                   struct chain_compare_result *result, struct img_error *err)
+/* The destination's view against that of OTHER from layer FIRST on. */
+static int compare_dest(const struct chain_judge *judge,
+                        const struct chain *other, size_t first,
+                        uint64_t limit_len, struct chain_compare_result *result,
+                        struct img_error *err)
 {
     struct chain_compare_options options = judge->request->compare;
-    struct chain_view *dest = NULL, *source = NULL;
+    struct chain_view *dest = NULL, *view = NULL;
 
     options.all = false;
     options.strict_size = false;
     options.difference = NULL;
-    /* A backing file may be longer than what the active layer shows. */
-    options.limit_len = judge->source_image->virtual_len;
-    if (judge->dest_image->virtual_len > options.limit_len) {
-        options.limit_len = judge->dest_image->virtual_len;
-    }
+    options.limit_len = limit_len;
     int rc = chain_view_new(judge->dest, 0, &dest, err);
     if (rc == 0) {
-        rc = chain_view_new(judge->source, first, &source, err);
+        rc = chain_view_new(other, first, &view, err);
     }
     if (rc == 0) {
-        rc = chain_compare(dest, source, &options, result, err);
+        rc = chain_compare(dest, view, &options, result, err);
     }
     chain_view_free(dest);
-    chain_view_free(source);
+    chain_view_free(view);
     return rc;
+}
+
+static int compare_with_source(const struct chain_judge *judge, size_t first,
+                               struct chain_compare_result *result,
+                               struct img_error *err)
+{
+    /* A backing file may be longer than what the active layer shows. */
+    uint64_t limit_len = img_max(judge->source_image->virtual_len,
+                                 judge->dest_image->virtual_len);
+
+    return compare_dest(judge, judge->source, first, limit_len, result, err);
 }
 
 static void take_result(struct chain_judge *judge,
@@ -129,7 +140,7 @@ enum content_state chain_judge_content(struct chain_judge *judge)
     if (is_proved_by_chain(judge, first)) {
         judge->report->proof.same_file_len = judge->dest_image->virtual_len;
         judge->content = CONTENT_EQUAL;
-    } else if (compare(judge, first, &result, judge->err) == 0) {
+    } else if (compare_with_source(judge, first, &result, judge->err) == 0) {
         take_result(judge, &result);
     } else {
         judge->content = CONTENT_UNPROVEN;
@@ -209,28 +220,13 @@ void chain_rule_content_empty(struct chain_judge *judge)
     }
 }
 
-/* Compare the destination with zeros: its view against an empty one. */
-static int compare_with_zeros(struct chain_judge *judge,
+/* A view from below the base shows nothing but zeros. */
+static int compare_with_zeros(const struct chain_judge *judge,
                               struct chain_compare_result *result,
                               struct img_error *err)
 {
-    struct chain_compare_options options = judge->request->compare;
-    struct chain_view *dest = NULL, *zeros = NULL;
-
-    options.all = false;
-    options.strict_size = false;
-    options.difference = NULL;
-    options.limit_len = 0;
-    int rc = chain_view_new(judge->dest, 0, &dest, err);
-    if (rc == 0) {
-        rc = chain_view_new(judge->dest, chain_depth(judge->dest), &zeros, err);
-    }
-    if (rc == 0) {
-        rc = chain_compare(dest, zeros, &options, result, err);
-    }
-    chain_view_free(dest);
-    chain_view_free(zeros);
-    return rc;
+    return compare_dest(judge, judge->dest, chain_depth(judge->dest), 0, result,
+                        err);
 }
 
 static void judge_trusted_zeros(struct chain_judge *judge)

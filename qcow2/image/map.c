@@ -20,12 +20,6 @@
 /* L2 tables that are announced to the kernel ahead of a forward walk. */
 #define PREFETCH_TABLES 8u
 
-/* The file that data clusters lie in. */
-static struct img_file *data_file(const struct qcow2_image *q)
-{
-    return q->header.has_data_file ? q->image.data_file : q->image.file;
-}
-
 static void piece_set(struct img_extent *piece, enum img_extent_kind kind,
                       uint64_t len)
 {
@@ -104,7 +98,7 @@ static size_t alike_entries(const struct qcow2_image *q, const uint8_t *p,
     }
     if (entry->has_host) {
         return contiguous_entries(p, left, first, entry->host_off,
-                                  img_file_len(data_file(q)),
+                                  img_file_len(qcow2_data_file(q)),
                                   q->header.cluster_len);
     }
     memcpy(&stored, p, sizeof(stored));
@@ -154,7 +148,7 @@ static void piece_entry(const struct qcow2_image *q, uint64_t off,
         piece_compressed(q, off - in_cluster, entry, piece);
     } else if (entry->has_host) {
         piece->has_host = true;
-        piece->file = data_file(q);
+        piece->file = qcow2_data_file(q);
         piece->host_off = entry->host_off + in_cluster;
     }
 }
@@ -241,7 +235,7 @@ static int piece_present(struct qcow2_image *q, uint64_t l2_off, uint64_t off,
 
     uint64_t bitmap = header->has_extended_l2 ? img_load_be64(p + 8) : 0;
     if (qcow2_l2_decode(header, img_load_be64(p), bitmap, off - in_cluster,
-                        img_file_len(data_file(q)), &entry, err)) {
+                        img_file_len(qcow2_data_file(q)), &entry, err)) {
         return qcow2_fail_entry(err, entry_off);
     }
     piece_entry(q, off, p, left, &entry, piece);
@@ -295,7 +289,7 @@ static bool is_continued(const struct img_extent *extent,
 
 static int tables_ready(struct qcow2_image *q, struct img_error *err)
 {
-    if (!data_file(q)) {
+    if (!qcow2_data_file(q)) {
         return img_fail(err, IMG_NOT_FOUND,
                         "the image keeps its data in an external data file, "
                         "which is not open");

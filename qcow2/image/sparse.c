@@ -11,8 +11,6 @@
  */
 #include "state.h"
 
-#include <stdlib.h>
-
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
@@ -80,18 +78,15 @@ static bool is_preallocated(struct qcow2_image *q)
     uint32_t cluster_len = q->header.cluster_len;
     uint64_t real = img_file_allocated_len(file) / cluster_len;
     uint64_t threshold = img_max(real + real / 9, real + 2);
-    IMG_AUTO(img_free_ptr) struct img_error *err = malloc(sizeof(*err));
+    struct img_error ignored;
     IMG_AUTO(qcow2_reftable_fini) struct qcow2_reftable table = {0};
+    IMG_AUTO(img_free_ptr)
+    uint8_t *block = img_calloc(1, cluster_len, &ignored);
 
-    if (!err) {
-        return false;
-    }
-    IMG_AUTO(img_free_ptr) uint8_t *block = img_calloc(1, cluster_len, err);
-
-    return block && qcow2_reftable_load(q, &table, err) == 0 &&
+    return block && qcow2_reftable_load(q, &table, &ignored) == 0 &&
            has_used_clusters(q, &table,
                              img_div_up(img_file_len(file), cluster_len),
-                             threshold, block, err);
+                             threshold, block, &ignored);
 }
 
 int qcow2_sparse_split(struct qcow2_image *q, struct img_extent *extent,

@@ -54,6 +54,12 @@ static inline struct qcow2_image *qcow2_image_of(struct img_image *image)
     return (struct qcow2_image *)image;
 }
 
+/* The file that data clusters lie in; NULL: one that is not open. */
+static inline struct img_file *qcow2_data_file(const struct qcow2_image *q)
+{
+    return q->header.has_data_file ? q->image.data_file : q->image.file;
+}
+
 /* snapshots.c: the snapshot table into image.snapshots and stored. */
 int qcow2_snapshots_load(struct qcow2_image *q, struct img_error *err);
 /* Read through snapshot ID_OR_NAME from now on; IMG_NOT_FOUND. */

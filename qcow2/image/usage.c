@@ -19,8 +19,7 @@ static int usage_entry(const struct qcow2_image *q, const uint8_t *p,
                        struct qcow2_usage *out, struct img_error *err)
 {
     const struct qcow2_header *header = &q->header;
-    struct img_file *file =
-        header->has_data_file ? q->image.data_file : q->image.file;
+    struct img_file *file = qcow2_data_file(q);
     struct qcow2_l2_entry entry;
 
     if (qcow2_l2_decode(header, img_load_be64(p),

@@ -2,7 +2,8 @@
 /*
  * The engine: many reads in flight from one thread.
  *
- * An engine belongs to one thread (own ring, own queue). Requests are the
+ * An engine belongs to one thread at a time, and stays with it while reads
+ * are in flight (own ring, own queue). Requests are the
  * caller's memory and must stay valid until img_engine_wait hands them back.
  * Two implementations behind the one interface: io_uring, and a synchronous
  * twin (pread) for kernels without it and for tests; both give the same
