@@ -29,8 +29,9 @@ struct chain_view {
     size_t nr;    /* cursors */
     uint64_t len;
     struct chain_view_cursor *cursors;
-    struct chain_ends ends;   /* of each cursor: its end where the layer has
-                           nothing   to say, 0 where it decides or was not asked */
+    /* Of each cursor: its end where the layer has nothing to say, 0 where it
+       decides or was not asked. */
+    struct chain_ends ends;
     uint64_t asked_off;       /* no cursor's answer begins after this */
     struct chain_extent last; /* what was found last, before it was cut to the
                                  length asked for */
