@@ -7,16 +7,20 @@
 #include <img/image.h>
 #include <img/memory.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <qcow2/check.h>
 #include <qcow2/image.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "message.h"
 #include "output.h"
 #include "progress.h"
 #include "session.h"
+#include "sheet.h"
 #include "signals.h"
+#include "terminal.h"
 #include "values.h"
 
 enum {
@@ -53,20 +57,29 @@ static const char *kind_name(enum qcow2_problem_kind kind)
     return "error";
 }
 
+/* Lines are broken for people only: a problem is a line for programs. */
+static unsigned line_width(void)
+{
+    return isatty(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : UINT_MAX;
+}
+
 /* One run over one layer. */
 struct job {
     struct output *out;
     struct img_json *problems; /* NULL: human output */
+    unsigned width;            /* of a line */
 };
 
 static void on_problem(void *opaque, const struct qcow2_problem *problem)
 {
+    const char *kind = kind_name(problem->kind);
     struct job *job = opaque;
+    struct img_error ignored;
 
     if (job->problems) {
         struct img_json *one = img_json_object();
 
-        img_json_set_string(one, "kind", kind_name(problem->kind));
+        img_json_set_string(one, "kind", kind);
         img_json_set_u64(one, "offset", problem->off);
         img_json_set_string(one, "message", problem->message);
         img_json_push(job->problems, one);
@@ -75,10 +88,14 @@ static void on_problem(void *opaque, const struct qcow2_problem *problem)
     progress_clear();
     output_style(job->out,
                  problem->kind == QCOW2_PROBLEM_LEAK ? STYLE_WARN : STYLE_BAD);
-    output_text(job->out, kind_name(problem->kind));
+    output_text(job->out, kind);
     output_style(job->out, STYLE_PLAIN);
-    output_printf(job->out, ": %s (offset %" PRIu64 ")\n", problem->message,
-                  problem->off);
+    output_text(job->out, ": ");
+    IMG_AUTO(img_free_ptr)
+    char *text = img_text(&ignored, "%s (offset %" PRIu64 ")", problem->message,
+                          problem->off);
+    sheet_wrap(job->out, job->width, (unsigned)strlen(kind) + 2,
+               text ? text : problem->message);
 }
 
 static void on_progress(void *opaque, double fraction)
@@ -176,7 +193,7 @@ static int check_layer(const struct check_values *values, struct output *out,
                        struct img_error *err)
 {
     bool is_json = values->common.output == OUTPUT_JSON;
-    struct job job = {.out = out};
+    struct job job = {.out = out, .width = line_width()};
     struct qcow2_check_result result;
     struct qcow2_check_options options = {
         .problem = on_problem,
@@ -285,7 +302,7 @@ int cmd_check(void *opaque, char **operands, int nr)
     session_chain_options(&values->common, &options);
     options.top_only = !values->backing_chain;
     options.direct = values->direct;
-    if (chain_open(
+    if (session_open(
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         session_output(&values->common, &out, &err) < 0) {

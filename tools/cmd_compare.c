@@ -59,7 +59,7 @@ static void side_fini(struct side *side)
 static int side_open(struct side *side, const char *operand,
                      const struct chain_options *options, struct img_error *err)
 {
-    if (chain_open(operand, options, &side->chain, err) < 0) {
+    if (session_open(operand, options, &side->chain, err) < 0) {
         return -1;
     }
     return chain_view_new(side->chain, 0, &side->view, err);

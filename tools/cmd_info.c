@@ -69,7 +69,7 @@ int cmd_info(void *opaque, char **operands, int nr)
     options.top_only = !values->backing_chain;
     /* People see how far a chain goes; programs get all of it or nothing. */
     options.keep_broken = !is_json;
-    if (chain_open(
+    if (session_open(
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         session_output(&values->common, &out, &err) < 0 ||

@@ -223,7 +223,7 @@ int cmd_map(void *opaque, char **operands, int nr)
 
     session_chain_options(&values->common, &options);
     options.snapshot = values->snapshot;
-    if (chain_open(
+    if (session_open(
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         chain_view_new(chain, 0, &view, &err) < 0 ||

@@ -2,6 +2,7 @@
 /* What several commands do with the common options. */
 #include "session.h"
 
+#include <img/memory.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,6 +56,25 @@ void session_chain_free(struct chain **chain)
 void session_view_free(struct chain_view **view)
 {
     chain_view_free(*view);
+}
+
+int session_open(const char *path, const struct chain_options *options,
+                 struct chain **out, struct img_error *err)
+{
+    if (chain_open(path, options, out, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < chain_depth(*out); i++) {
+        const struct chain_layer *layer = chain_layer_at(*out, i);
+        const char *name = chain_layer_path(layer);
+        char shown[IMG_ERROR_PATH_MAX];
+
+        img_escape(name, strlen(name), shown, sizeof(shown));
+        message_detail("%s: layer %zu, %s%s", shown, i,
+                       chain_layer_format(layer),
+                       chain_layer_is_probed(layer) ? " (probed)" : "");
+    }
+    return 0;
 }
 
 int session_output(const struct common_values *common, struct output **out,

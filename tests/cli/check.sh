@@ -46,6 +46,17 @@ cp good.qcow2 bad.qcow2
 poke bad.qcow2 $((block + 2 * (clusters - 1))) 0000
 run check bad.qcow2
 expect_exit 2
+# A problem is one line, but for a terminal that is narrower.
+grep -qE '^corruption: .{70,}\)$' "$test_dir/stdout" || fail 'no long line'
+if command -v script >/dev/null; then
+    TERM=xterm NO_COLOR=1 script -qec \
+        "stty cols 80; $imgchain check bad.qcow2 || true" /dev/null \
+        >"$test_dir/stdout" </dev/null
+    grep -q '^corruption: ' "$test_dir/stdout" || fail 'no problem on a terminal'
+    if tr -d '\r' <"$test_dir/stdout" | grep -n '.\{81\}'; then
+        fail 'wider than 80 columns'
+    fi
+fi
 run check --output json bad.qcow2
 expect_exit 2
 expect_json 'doc["corruptions"] >= 1'

@@ -91,6 +91,17 @@ run info -q nope
 expect_exit 1
 expect_stderr <<<'imgchain: nope: cannot open: No such file or directory'
 
+# -v: every layer that was opened, on stderr.
+run map -v broken.qcow2
+expect_exit 0
+expect_stderr <<'TEXT'
+imgchain: broken.qcow2: layer 0, qcow2 (probed)
+imgchain: a.qcow2: layer 1, qcow2
+TEXT
+run info -v --output json -f qcow2 broken.qcow2
+expect_stderr <<<'imgchain: broken.qcow2: layer 0, qcow2'
+expect_json 'doc["format"] == "qcow2"'
+
 # No escape sequences in a pipe; on a terminal only without NO_COLOR.
 TERM=xterm run check a.qcow2
 if grep -q $'\e' "$test_dir/stdout"; then
