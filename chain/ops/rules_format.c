@@ -302,7 +302,7 @@ static char *remove_all(const struct chain_judge *judge,
     }
     for (size_t i = 0; i < nr; i++) {
         commands = chain_remedy_both(
-            commands, remove_state(judge, "bitmap -f qcow2 --remove",
+            commands, remove_state(judge, "bitmap -f qcow2 --remove --",
                                    bitmaps[i].name, true));
     }
     return commands;
