@@ -95,7 +95,7 @@ IMG_PUBLIC bool chain_layer_is_probed(const struct chain_layer *layer);
 const struct chain_ref *chain_layer_ref(const struct chain_layer *layer);
 /* The layer has a backing file to look for (not cut by json "backing"). */
 bool chain_layer_wants_backing(const struct chain_layer *layer);
-/* Raw only: what its first bytes look like ("gpt", "mbr", "iso"), or NULL. */
+/* Raw only: what its bytes look like (img_probe_contents), or NULL. */
 const char *chain_layer_contents(const struct chain_layer *layer);
 
 /* Index of the layer whose file is FILE, or -1. */

@@ -15,7 +15,7 @@ const struct img_format *chain_format_find(const char *name);
 struct chain_probe {
     const struct img_format *format; /* raw where nothing else claims it */
     const struct img_format *second; /* another claim (polyglot), or NULL */
-    const char *contents; /* of raw bytes: "iso", "gpt", "mbr"; or NULL */
+    const char *contents;            /* see img_probe_contents */
 };
 
 int chain_probe(struct img_file *file, struct chain_probe *out,
