@@ -41,6 +41,8 @@ const struct option_spec check_options[] = {
      option_flag, offsetof(struct check_values, backing_chain)},
     {'T', "cache", "CACHE", "none: read past the page cache", option_cache,
      offsetof(struct check_values, direct)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     offsetof(struct check_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -303,6 +305,7 @@ int cmd_check(void *opaque, char **operands, int nr)
     options.top_only = !values->backing_chain;
     options.direct = values->direct;
     if (session_open(
+            &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         session_output(&values->common, &out, &err) < 0) {

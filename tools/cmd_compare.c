@@ -42,6 +42,8 @@ const struct option_spec compare_options[] = {
      offsetof(struct compare_values, all)},
     {'T', "cache", "CACHE", "none: read past the page cache", option_cache,
      offsetof(struct compare_values, direct)},
+    {0, "image-opts", NULL, "A and B are KEY=VALUE,... as QEMU has it",
+     option_flag, offsetof(struct compare_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -56,10 +58,11 @@ static void side_fini(struct side *side)
     chain_free(side->chain);
 }
 
-static int side_open(struct side *side, const char *operand,
-                     const struct chain_options *options, struct img_error *err)
+static int side_open(struct side *side, const struct common_values *common,
+                     const char *operand, const struct chain_options *options,
+                     struct img_error *err)
 {
-    if (session_open(operand, options, &side->chain, err) < 0) {
+    if (session_open(common, operand, options, &side->chain, err) < 0) {
         return -1;
     }
     return chain_view_new(side->chain, 0, &side->view, err);
@@ -291,13 +294,13 @@ static int run(const struct compare_values *values, const char *const *files,
     session_chain_options(&values->common, &options);
     options.direct = values->direct;
     options.snapshot = values->a_snapshot;
-    if (side_open(&sides[0], files[0], &options, err) < 0) {
+    if (side_open(&sides[0], &values->common, files[0], &options, err) < 0) {
         return -1;
     }
     options.format = values->b_format;
     options.snapshot = values->b_snapshot;
     options.fd = -1;
-    if (side_open(&sides[1], files[1], &options, err) < 0 ||
+    if (side_open(&sides[1], &values->common, files[1], &options, err) < 0 ||
         session_output(&values->common, &out, err) < 0 ||
         output_new(values->common.quiet ? OUTPUT_NOWHERE : OUTPUT_WHOLE,
                    &list_out, err) < 0) {

@@ -13,6 +13,8 @@
 const struct option_spec info_options[] = {
     {0, "backing-chain", NULL, "all images of the chain, active layer first",
      option_flag, offsetof(struct info_values, backing_chain)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     offsetof(struct info_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -70,6 +72,7 @@ int cmd_info(void *opaque, char **operands, int nr)
     /* People see how far a chain goes; programs get all of it or nothing. */
     options.keep_broken = !is_json;
     if (session_open(
+            &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         session_output(&values->common, &out, &err) < 0 ||

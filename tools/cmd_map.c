@@ -25,6 +25,8 @@ const struct option_spec map_options[] = {
      option_length, 0},
     {0, "snapshot", "NAME", "the view of an internal snapshot of FILE",
      option_text, offsetof(struct map_values, snapshot)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     offsetof(struct map_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -224,6 +226,7 @@ int cmd_map(void *opaque, char **operands, int nr)
     session_chain_options(&values->common, &options);
     options.snapshot = values->snapshot;
     if (session_open(
+            &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
         chain_view_new(chain, 0, &view, &err) < 0 ||

@@ -73,6 +73,8 @@ static int run(const struct command *command, int argc, char **argv)
         if (nr < min ||
             (command->max_operands >= 0 && nr > command->max_operands)) {
             code = fail_operands(command, nr);
+        } else if (common->image_opts && (common->format || common->fd >= 0)) {
+            message_failed("--image-opts goes with neither --format nor --fd");
         } else {
             code = command->run(values, argv + first, nr);
         }

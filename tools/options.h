@@ -37,6 +37,7 @@ struct common_values {
     enum output_format output;
     bool quiet;
     bool verbose;
+    bool image_opts;
     bool force_share;
     bool allow_probe;
     enum progress_mode progress;

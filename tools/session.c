@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "image_opts.h"
 #include "message.h"
 
 void session_chain_options(const struct common_values *common,
@@ -58,18 +59,25 @@ void session_view_free(struct chain_view **view)
     chain_view_free(*view);
 }
 
-int session_open(const char *path, const struct chain_options *options,
-                 struct chain **out, struct img_error *err)
+int session_open(const struct common_values *common, const char *path,
+                 const struct chain_options *options, struct chain **out,
+                 struct img_error *err)
 {
-    if (chain_open(path, options, out, err) < 0) {
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+
+    if (common->image_opts) {
+        name = image_opts_name(path, err);
+        path = name;
+    }
+    if (!path || chain_open(path, options, out, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < chain_depth(*out); i++) {
         const struct chain_layer *layer = chain_layer_at(*out, i);
-        const char *name = chain_layer_path(layer);
+        const char *layer_path = chain_layer_path(layer);
         char shown[IMG_ERROR_PATH_MAX];
 
-        img_escape(name, strlen(name), shown, sizeof(shown));
+        img_escape(layer_path, strlen(layer_path), shown, sizeof(shown));
         message_detail("%s: layer %zu, %s%s", shown, i,
                        chain_layer_format(layer),
                        chain_layer_is_probed(layer) ? " (probed)" : "");

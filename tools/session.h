@@ -24,9 +24,10 @@ void session_compare_options(const struct common_values *common,
 const char *session_operand(const struct common_values *common, char **operands,
                             int nr, char *buf, size_t size);
 
-/* chain_open; with -v every layer is told on stderr. */
-int session_open(const char *path, const struct chain_options *options,
-                 struct chain **out, struct img_error *err);
+/* chain_open of a FILE as given; with -v every layer is told on stderr. */
+int session_open(const struct common_values *common, const char *path,
+                 const struct chain_options *options, struct chain **out,
+                 struct img_error *err);
 
 /* For IMG_AUTO. */
 void session_chain_free(struct chain **chain);

@@ -49,6 +49,25 @@ run info --output json \
 expect_exit 0
 expect_json 'doc["filename"] == "plain.qcow2" and doc["format"] == "qcow2"'
 
+# --image-opts, as qemu-img reads it.
+cp plain.qcow2 'a,b=c.qcow2'
+run info --output json --image-opts driver=qcow2,file.filename=a,,b=c.qcow2
+expect_exit 0
+expect_json 'doc["filename"] == "a,b=c.qcow2" and not doc["probed"]'
+slice=driver=raw,offset=1k,size=0x400,file.driver=file,file.filename=plain.qcow2
+run map --output json --image-opts $slice
+expect_exit 0
+expect_json '[e["length"] for e in doc] == [1024] and doc[0]["offset"] == 1024'
+run check --image-opts driver=qcow2,file.filename=plain.qcow2
+expect_exit 0
+run compare --image-opts driver=qcow2,file.filename=plain.qcow2 \
+    driver=qcow2,file.filename=a,,b=c.qcow2
+expect_exit 0
+refuses 1 '--image-opts: expected KEY=VALUE,...' info --image-opts plain.qcow2
+refuses 2 '--image-opts goes with neither --format nor --fd' \
+    info --image-opts -f qcow2 driver=qcow2,file.filename=plain.qcow2
+rm 'a,b=c.qcow2'
+
 # Messages and sheets are escaped.
 run info $'no\nsuch\e[31mfile'
 expect_exit 1
