@@ -17,7 +17,7 @@
 #include "remedy.h"
 
 /* A raw file that holds no more than this is asked whether it is zeros. */
-#define READ_FOR_ZEROS_MAX (1024u * 1024)
+#define READ_FOR_ZEROS_MAX (UINT64_C(1) << 20)
 
 /* What the destination's own layer holds. */
 static int load_usage(struct chain_judge *judge, struct qcow2_usage *out,
