@@ -15,15 +15,18 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-static bool identify(const char *path, struct chain_identity_key *out,
-                     struct stat *st)
+/* Nothing is learned about files outside of the folders that are allowed. */
+static bool identify(const struct chain_forest *forest, const char *path,
+                     struct chain_identity_key *out, struct img_stamp *stamp)
 {
-    if (stat(path, st) < 0) {
+    struct img_error unused;
+
+    if (img_path_stamp(path, forest->options.roots, stamp, &unused) < 0) {
         return false;
     }
-    out->is_block = S_ISBLK(st->st_mode);
-    out->dev = out->is_block ? st->st_rdev : st->st_dev;
-    out->ino = out->is_block ? 0 : st->st_ino;
+    out->is_block = S_ISBLK(stamp->mode);
+    out->dev = out->is_block ? stamp->rdev : stamp->dev;
+    out->ino = out->is_block ? 0 : stamp->ino;
     return true;
 }
 
@@ -166,8 +169,8 @@ int chain_forest_node_for(struct chain_forest *forest, const char *path,
                           struct img_error *err)
 {
     struct chain_forest_identity key = {.node = forest->nr};
-    struct stat st = {.st_mode = 0};
-    bool is_there = identify(path, &key.key, &st);
+    struct img_stamp stamp = {.mode = 0};
+    bool is_there = identify(forest, path, &key.key, &stamp);
     struct chain_forest_item *node;
 
     if (is_there) {
@@ -194,10 +197,9 @@ int chain_forest_node_for(struct chain_forest *forest, const char *path,
     /* From here on the forest owns the node, however far it comes. */
     *out = forest->nr++;
     if (is_there) {
-        node->is_regular = S_ISREG(st.st_mode);
-        node->mode = st.st_mode;
-        node->mtime_ns =
-            (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+        node->is_regular = S_ISREG(stamp.mode);
+        node->mode = stamp.mode;
+        node->mtime_ns = stamp.mtime_ns;
         if (remember(forest, &key, err) < 0) {
             return -1;
         }

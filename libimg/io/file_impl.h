@@ -62,6 +62,9 @@ int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
 const struct img_file *img_file_origin(const struct img_file *file);
 
 /* A regular file or block device over FD, which it owns from now on. */
+/* What ST says, but for the length of a block device (0). */
+void img_posix_stamp_of(const struct stat *st, struct img_stamp *out);
+
 int img_posix_new(int fd, const char *path, struct img_file **out,
                   struct img_error *err);
 

@@ -69,27 +69,42 @@ static int open_path(const char *path, const struct img_roots *roots, int flags,
     return fd;
 }
 
-/* The kind of what PATH names now, without opening it. */
+/* What PATH leads to now, without opening it. */
+static int stat_path(const char *path, const struct img_roots *roots,
+                     struct stat *st, struct img_error *err)
+{
+    if (!roots) {
+        return stat(path, st) ? img_fail_sys(err, errno, "cannot open") : 0;
+    }
+    int fd = img_roots_open(roots, path, O_PATH | O_CLOEXEC, err);
+    if (fd < 0) {
+        return -1;
+    }
+    int rc = fstat(fd, st);
+    int sys_errno = errno;
+    close(fd);
+    return rc ? img_fail_sys(err, sys_errno, "cannot open") : 0;
+}
+
+int img_path_stamp(const char *path, const struct img_roots *roots,
+                   struct img_stamp *out, struct img_error *err)
+{
+    struct stat st;
+
+    if (stat_path(path, roots, &st, err)) {
+        img_error_set_path(err, path);
+        return -1;
+    }
+    img_posix_stamp_of(&st, out);
+    return 0;
+}
+
 static int check_path_kind(const char *path, const struct img_roots *roots,
                            struct img_error *err)
 {
     struct stat st;
 
-    if (roots) {
-        int fd = img_roots_open(roots, path, O_PATH | O_CLOEXEC, err);
-        if (fd < 0) {
-            return -1;
-        }
-        int rc = fstat(fd, &st);
-        int sys_errno = errno;
-        close(fd);
-        if (rc) {
-            return img_fail_sys(err, sys_errno, "cannot open");
-        }
-    } else if (stat(path, &st)) {
-        return img_fail_sys(err, errno, "cannot open");
-    }
-    return check_kind(st.st_mode, err);
+    return stat_path(path, roots, &st, err) ? -1 : check_kind(st.st_mode, err);
 }
 
 /* The open itself; O_DIRECT is given up where it cannot be had. */

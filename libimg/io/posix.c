@@ -72,6 +72,21 @@ static int64_t time_ns(const struct timespec *t)
     return ns;
 }
 
+void img_posix_stamp_of(const struct stat *st, struct img_stamp *out)
+{
+    *out = (struct img_stamp){
+        .dev = st->st_dev,
+        .ino = st->st_ino,
+        .rdev = S_ISBLK(st->st_mode) ? st->st_rdev : 0,
+        .len = st->st_size > 0 ? (uint64_t)st->st_size : 0,
+        .mtime_ns = time_ns(&st->st_mtim),
+        .ctime_ns = time_ns(&st->st_ctim),
+        .mode = st->st_mode,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+    };
+}
+
 static int posix_stamp(const struct img_file *file, struct img_stamp *out,
                        struct img_error *err)
 {
@@ -82,16 +97,7 @@ static int posix_stamp(const struct img_file *file, struct img_stamp *out,
         img_error_set_path(err, file->path);
         return -1;
     }
-    *out = (struct img_stamp){
-        .dev = st.st_dev,
-        .ino = st.st_ino,
-        .rdev = S_ISBLK(st.st_mode) ? st.st_rdev : 0,
-        .mtime_ns = time_ns(&st.st_mtim),
-        .ctime_ns = time_ns(&st.st_ctim),
-        .mode = st.st_mode,
-        .uid = st.st_uid,
-        .gid = st.st_gid,
-    };
+    img_posix_stamp_of(&st, out);
     if (stat_len(file->fd, &st, &out->len, err)) {
         img_error_set_path(err, file->path);
         return -1;

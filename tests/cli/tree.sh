@@ -129,3 +129,10 @@ rm w/junk.qcow2
 run tree --root "$PWD/w" --output json w
 expect_exit 0
 has_problem w/../d/base.qcow2 unreadable
+# ... and nothing is told about a file outside, not even its mode.
+chmod 0666 d/base.qcow2
+run tree --root "$PWD/w" w
+expect_exit 0
+! sed -n '/base.qcow2  not read/,/└─/p' "$test_dir/stdout" |
+    grep -q 'its mode' ||
+    fail 'the mode of a file outside of the root was told'

@@ -64,6 +64,11 @@ static void check_opens_path(const char *path, char want)
     unit_ok(img_file_read(file, &got, 1, 0, &err), &err);
     ck_assert_int_eq(got, want);
     ck_assert_str_eq(img_file_path(file), path);
+
+    struct img_stamp by_path, by_file;
+    unit_ok(img_path_stamp(path, roots, &by_path, &err), &err);
+    unit_ok(img_file_stamp(file, &by_file, &err), &err);
+    ck_assert(img_stamp_is_equal(&by_path, &by_file));
     img_file_unref(file);
 }
 
@@ -81,6 +86,12 @@ static void check_refused_path(const char *path, enum img_code code,
     unit_fails(img_file_open(path, &options, &file, &err), &err, code, text);
     ck_assert_ptr_null(file);
     ck_assert_str_eq(err.path, path);
+    if (code == IMG_DENIED) {
+        /* Nor is anything told about it. */
+        struct img_stamp stamp;
+        unit_fails(img_path_stamp(path, roots, &stamp, &err), &err, code, text);
+        ck_assert_str_eq(err.path, path);
+    }
 }
 
 static void check_refused(const char *name, enum img_code code,

@@ -143,6 +143,13 @@ struct img_stamp {
 /* fstat now (not when it was opened). Memory files have a fixed stamp. */
 int img_file_stamp(const struct img_file *file, struct img_stamp *out,
                    struct img_error *err);
+/*
+ * The same of what PATH leads to now, of any kind, without opening it for
+ * reading; a block device's length is 0. With ROOTS nothing is learned about
+ * a path that lies outside of them: IMG_DENIED.
+ */
+int img_path_stamp(const char *path, const struct img_roots *roots,
+                   struct img_stamp *out, struct img_error *err);
 bool img_stamp_is_equal(const struct img_stamp *a, const struct img_stamp *b);
 
 /* Same inode, or same block device whatever its node is called. */
