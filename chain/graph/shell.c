@@ -13,14 +13,16 @@
 
 /* The most that one byte becomes: \377, or '\'' for an apostrophe. */
 #define QUOTED_MAX 4u
+/* "$(printf '')" and the end mark, in units of QUOTED_MAX. */
+#define FRAME_MAX 4u
 
-static bool is_harmless(const char *text)
-{
-    static const char good[] = "abcdefghijklmnopqrstuvwxyz"
+static const char harmless[] = "abcdefghijklmnopqrstuvwxyz"
                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "0123456789_@%+=:,./-";
 
-    return text[0] != '\0' && text[strspn(text, good)] == '\0';
+static bool is_harmless(const char *text)
+{
+    return text[0] != '\0' && text[strspn(text, harmless)] == '\0';
 }
 
 /* Would img_escape leave every byte but the backslash alone? */
@@ -55,22 +57,29 @@ static void quote_plain(const char *text, char *out)
     stpcpy(out, "'");
 }
 
-/* $'a\012b': three octal digits, so that no digit after them is taken in. */
+/*
+ * "$(printf 'a\012b')": three octal digits, so that no digit after them is
+ * taken in. Not $'...', which dash takes for other text. '-' might begin an
+ * option of printf; '%' is doubled, for dash reads \045 as the format's own;
+ * '!' and others mean something to interactive shells even here.
+ */
 static void quote_bytes(const char *text, char *out)
 {
-    out = stpcpy(out, "$'");
+    out = stpcpy(out, "\"$(printf '");
     for (; *text != '\0'; text++) {
         unsigned byte = (unsigned char)*text;
-        if (byte < 0x20 || byte >= 0x7f || byte == '\'' || byte == '\\') {
+        if (byte == '%') {
+            out = stpcpy(out, "%%");
+        } else if (byte == '-' || !strchr(harmless, *text)) {
             *out++ = '\\';
             *out++ = (char)('0' + (byte >> 6));
             *out++ = (char)('0' + (byte >> 3 & 7));
             *out++ = (char)('0' + (byte & 7));
         } else {
-            *out++ = (char)byte;
+            *out++ = *text;
         }
     }
-    stpcpy(out, "'");
+    stpcpy(out, "')\"");
 }
 
 char *chain_shell_quote(const char *text, struct img_error *err)
@@ -80,7 +89,13 @@ char *chain_shell_quote(const char *text, struct img_error *err)
     if (is_harmless(text)) {
         return img_strndup(text, len, err);
     }
-    char *quoted = img_calloc(len + 1, QUOTED_MAX, err);
+    /* The shell takes newlines off the end of what printf prints. */
+    if (len > 0 && text[len - 1] == '\n') {
+        img_fail(err, IMG_UNSUPPORTED,
+                 "no shell command on one line names what ends in a newline");
+        return NULL;
+    }
+    char *quoted = img_calloc(len + FRAME_MAX, QUOTED_MAX, err);
     if (!quoted) {
         return NULL;
     }

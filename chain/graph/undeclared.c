@@ -13,6 +13,9 @@
 #include <chain/formats.h>
 #include <img/memory.h>
 
+/* What is left of an error's text for the name and the command. */
+#define COMMAND_TEXT_MAX (IMG_ERROR_TEXT_MAX - 80u)
+
 /* NULL where the file could not be looked at. */
 static const char *suggested_format(const struct chain_layer *lower)
 {
@@ -53,6 +56,19 @@ static int fail_unreadable(const struct chain_layer *upper, const char *shown,
     return -1;
 }
 
+/* NULL with IMG_UNSUPPORTED where a name is none that a command can hold. */
+static char *record_command(const struct chain_layer *upper, const char *name,
+                            const char *format, struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(name, err);
+    IMG_AUTO(img_free_ptr)
+    char *path = quoted ? chain_shell_quote_path(upper->path, err) : NULL;
+
+    return path ? img_text(err, "qemu-img rebase -u -b %s -F %s %s", quoted,
+                           format ? format : "FMT", path)
+                : NULL;
+}
+
 int chain_fail_undeclared(struct chain *chain, const struct chain_layer *upper,
                           const struct chain_layer *lower,
                           struct img_error *err)
@@ -67,23 +83,20 @@ int chain_fail_undeclared(struct chain *chain, const struct chain_layer *upper,
     if (!upper->image->is_readable) {
         return fail_unreadable(upper, shown, err);
     }
-    IMG_AUTO(img_free_ptr) char *quoted = chain_shell_quote(name, err);
-    IMG_AUTO(img_free_ptr)
-    char *path = quoted ? chain_shell_quote_path(upper->path, err) : NULL;
     const char *format = suggested_format(lower);
     IMG_AUTO(img_free_ptr)
-    char *command = path ? img_text(err, "qemu-img rebase -u -b %s -F %s %s",
-                                    quoted, format ? format : "FMT", path)
-                         : NULL;
-    if (!command) {
+    char *command = record_command(upper, name, format, err);
+    if (!command && err->code != IMG_UNSUPPORTED) {
         return -1;
     }
+    /* Half a command is another command: all of it or none. */
+    bool is_short =
+        command && strlen(shown) + strlen(command) < COMMAND_TEXT_MAX;
     img_fail(err, IMG_UNDECLARED,
-             "the format of its backing file \"%s\" is not recorded; record "
-             "it with: %s",
-             shown, command);
+             "the format of its backing file \"%s\" is not recorded%s%s", shown,
+             is_short ? "; record it with: " : "", is_short ? command : "");
     img_error_set_path(err, upper->path);
-    if (format) {
+    if (command && format) {
         chain->broken_command = img_steal(&command);
     }
     return -1;

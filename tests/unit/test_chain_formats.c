@@ -3,6 +3,8 @@
 #include <chain/formats.h>
 #include <chain/name.h>
 
+#include <img/memory.h>
+
 #include "chain_fixture.h"
 
 START_TEST(test_undeclared_format)
@@ -24,7 +26,20 @@ START_TEST(test_undeclared_format)
     expect_failure("top", IMG_UNDECLARED, "top",
                    "the format of its backing file \"./go\\x0ane\" is not "
                    "recorded; record it with: qemu-img rebase -u -b "
-                   "$'./go\\012ne' -F FMT top");
+                   "\"$(printf './go\\012ne')\" -F FMT top");
+    /* No word of a shell ends in a newline; no command is cut in two. */
+    make("top", "gone\n", NULL);
+    expect_failure("top", IMG_UNDECLARED, "top",
+                   "the format of its backing file \"gone\\x0a\" is not "
+                   "recorded");
+    char name[301], shown[256], want[512];
+    memset(name, 7, 300);
+    name[300] = '\0';
+    make("top", name, NULL);
+    img_escape(name, 300, shown, sizeof(shown));
+    snprintf(want, sizeof(want),
+             "the format of its backing file \"%s\" is not recorded", shown);
+    expect_failure("top", IMG_UNDECLARED, "top", want);
     end();
 }
 END_TEST

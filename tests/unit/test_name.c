@@ -427,10 +427,16 @@ START_TEST(test_shell_words)
         {"~", "'~'", "'~'"},
         {"a\\b", "'a\\b'", "'a\\b'"},
         {"\xc3\xa4", "'\xc3\xa4'", "'\xc3\xa4'"},
-        {"a\n1", "$'a\\0121'", "$'a\\0121'"},
-        {"\xff'\\", "$'\\377\\047\\134'", "$'\\377\\047\\134'"},
+        {"a\n1", "\"$(printf 'a\\0121')\"", "\"$(printf 'a\\0121')\""},
+        {"\xff'\\", "\"$(printf '\\377\\047\\134')\"",
+         "\"$(printf '\\377\\047\\134')\""},
+        {"\t%d!", "\"$(printf '\\011%%d\\041')\"",
+         "\"$(printf '\\011%%d\\041')\""},
+        {"-v\a", "\"$(printf '\\055v\\007')\"",
+         "\"$(printf './\\055v\\007')\""},
         /* A right-to-left override, which would lie about what is run. */
-        {"\xe2\x80\xae", "$'\\342\\200\\256'", "$'\\342\\200\\256'"},
+        {"\xe2\x80\xae", "\"$(printf '\\342\\200\\256')\"",
+         "\"$(printf '\\342\\200\\256')\""},
         {"-x", "-x", "./-x"},
         {"nbd:x", "nbd:x", "./nbd:x"},
         {"a/b:c", "a/b:c", "a/b:c"},
@@ -444,10 +450,56 @@ START_TEST(test_shell_words)
         ck_assert_str_eq(word, cases[i].path_word);
         free(word);
     }
+    unit_fails(chain_shell_quote("a\n", &err) ? 0 : -1, &err, IMG_UNSUPPORTED,
+               "no shell command on one line names what ends in a newline");
+    unit_fails(chain_shell_quote_path("-\n", &err) ? 0 : -1, &err,
+               IMG_UNSUPPORTED,
+               "no shell command on one line names what ends in a newline");
+}
+END_TEST
+
+/* Does /bin/sh read WORD, alone and beside others, as TEXT? */
+static void expect_word(const char *text)
+{
+    char *word = chain_shell_quote(text, &err);
+    char command[4096];
+    char got[1100];
+
+    ck_assert_ptr_nonnull(word);
+    snprintf(command, sizeof(command), "printf '%%s|' 1 %s 2", word);
+    free(word);
+    FILE *shell = popen(command, "r");
+    ck_assert_ptr_nonnull(shell);
+    size_t len = fread(got, 1, sizeof(got) - 1, shell);
+    got[len] = '\0';
+    ck_assert_int_eq(pclose(shell), 0);
+    char want[1100];
+    snprintf(want, sizeof(want), "1|%s|2|", text);
+    ck_assert_str_eq(got, want);
+}
+
+START_TEST(test_shell_reads_words)
+{
+    char text[8] = {0};
+    char all[256];
+
+    /* Each byte, before a digit and after what might be an option. */
+    for (unsigned byte = 1; byte < 256; byte++) {
+        snprintf(text, sizeof(text), "-%c1\x1b", (int)byte);
+        expect_word(text);
+        snprintf(text, sizeof(text), "%c7", (int)byte);
+        expect_word(text);
+        all[byte - 1] = (char)byte;
+    }
+    all[255] = '\0';
+    expect_word(all);
+    expect_word("");
+    expect_word("%d%s%%\\c\n\n$(id)`id`*?~#;&|<>");
 }
 END_TEST
 
 UNIT_SUITE("name", test_plain_names, test_file_protocol, test_json_forms,
            test_json_harmless_options, test_json_kind, test_json_slices,
            test_json_backing, test_bad_names, test_broken_json,
-           test_nesting_is_bounded, test_join, test_operands, test_shell_words)
+           test_nesting_is_bounded, test_join, test_operands, test_shell_words,
+           test_shell_reads_words)

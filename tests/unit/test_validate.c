@@ -229,8 +229,9 @@ START_TEST(test_hostile_format)
                "the backing name is not absolute");
     char want[1024];
     snprintf(want, sizeof(want),
-             "qemu-img rebase -u -f qcow2 -b %s -F $'\\033;id' %s", active,
-             dest);
+             "qemu-img rebase -u -f qcow2 -b %s -F "
+             "\"$(printf '\\033\\073id')\" %s",
+             active, dest);
     ck_assert_str_eq(find(report, "backing-style")->remedy, want);
     chain_report_free(report);
 }

@@ -79,9 +79,11 @@ int chain_operand_parse(const char *operand, struct chain_ref *out,
                         struct img_error *err);
 
 /*
- * TEXT as one word of a shell command: as it is where it is harmless, else in
- * single quotes, or $'...' when it has control bytes or is not UTF-8 (which
- * bash, ksh and zsh read). Free with free().
+ * TEXT as one word of a POSIX shell's command, on one line and free of control
+ * bytes: as it is where it is harmless, else in single quotes, or
+ * "$(printf '...')" when it has control bytes or is not UTF-8. NULL with
+ * IMG_UNSUPPORTED when it ends in a newline, which no such word can. Free with
+ * free().
  */
 char *chain_shell_quote(const char *text, struct img_error *err);
 /*
