@@ -3,11 +3,18 @@
 #include <chain/name.h>
 #include <img/image.h>
 #include <img/memory.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "info.h"
 
 #define NS_PER_SECOND 1000000000u
+/*
+ * qemu-img shows no more of a snapshot's id and name either, and a table of
+ * the longest names would be a document of hundreds of megabytes.
+ */
+#define SNAPSHOT_ID_MAX_LEN 127
+#define SNAPSHOT_NAME_MAX_LEN 255
 
 char *info_full_backing(const struct chain_layer *layer, struct img_error *err)
 {
@@ -75,6 +82,16 @@ static char *layer_filename(const struct chain_layer *layer,
     return text ? img_text(err, "json:%s", text) : NULL;
 }
 
+/* At most MAX_LEN bytes of TEXT; what is cut through is no character. */
+static void set_cut(struct img_json *object, const char *key, const char *text,
+                    int max_len)
+{
+    char cut[SNAPSHOT_NAME_MAX_LEN + 1];
+
+    (void)snprintf(cut, sizeof(cut), "%.*s", max_len, text);
+    img_json_set_string(object, key, cut);
+}
+
 static struct img_json *snapshots_json(const struct img_image *image)
 {
     struct img_json *list = img_json_array();
@@ -83,8 +100,8 @@ static struct img_json *snapshots_json(const struct img_image *image)
         const struct img_snapshot *from = &image->snapshots[i];
         struct img_json *one = img_json_object();
 
-        img_json_set_string(one, "id", from->id);
-        img_json_set_string(one, "name", from->name);
+        set_cut(one, "id", from->id, SNAPSHOT_ID_MAX_LEN);
+        set_cut(one, "name", from->name, SNAPSHOT_NAME_MAX_LEN);
         img_json_set_u64(one, "vm-state-size", from->vm_state_len);
         img_json_set_u64(one, "date-sec", from->date_sec);
         img_json_set_u64(one, "date-nsec", from->date_nsec);

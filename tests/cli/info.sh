@@ -99,3 +99,34 @@ grep -qF 'qemu-img rebase -u' "$test_dir/stderr" || fail 'no remedy'
 run info --output json --backing-chain --allow-probe silent.qcow2
 expect_exit 0
 expect_json '[layer["probed"] for layer in doc] == [True, True]'
+
+# A snapshot's name may be longer than anybody shows: both cut it alike.
+qemu-img create -q -f qcow2 long.qcow2 1M
+qemu-img snapshot -c name long.qcow2
+python3 - long.qcow2 <<'PYTHON'
+import struct
+import sys
+with open(sys.argv[1], "r+b") as image:
+    image.seek(64)
+    table, = struct.unpack(">Q", image.read(8))
+    image.seek(table)
+    entry = bytearray(image.read(40))
+    extra, = struct.unpack(">I", entry[36:40])
+    rest = image.read(extra)
+    entry[12:16] = struct.pack(">HH", 200, 700)
+    image.seek(table)
+    image.write(entry + rest + b"7" * 200 + "ä".encode() * 350)
+PYTHON
+run info --output json long.qcow2
+expect_exit 0
+qemu-img info --output json long.qcow2 >peer.json
+python3 - "$test_dir/stdout" peer.json <<'PYTHON' || fail 'names differ'
+import json
+import sys
+ours, peer = (json.load(open(name, "rb")) for name in sys.argv[1:])
+ours, peer = ours["snapshots"][0], peer["snapshots"][0]
+assert len(peer["id"]) == 127 and ours["id"] == peer["id"], (ours, peer)
+assert len(peer["name"]) in (127, 128), peer
+assert ours["name"][:127] == peer["name"][:127] == "ä" * 127, (ours, peer)
+assert len(ours["name"]) == 128, ours
+PYTHON
