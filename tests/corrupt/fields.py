@@ -14,6 +14,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "interop",
+                                "support"))
+import peers  # noqa: E402
+
 IMGCHAIN = os.path.abspath(os.environ.get("IMGCHAIN", "imgchain"))
 SECRET = ["--object", "secret,id=s,data=fields"]
 MAX = 2**64 - 1
@@ -92,7 +96,9 @@ class Image:
 # ---------------------------------------------------------------- the images
 
 def run(*args):
-    subprocess.run(args, check=True, stdout=subprocess.DEVNULL)
+    done = peers.run(args)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(args)}: exit {done.returncode}: {done.stderr}")
 
 
 def create(name, options, *more):

@@ -18,9 +18,10 @@ import json
 import os
 import random
 import shlex
-import subprocess
 import sys
-import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+import peers  # noqa: E402
 
 CLUSTER_SIZES = [512 << n for n in range(13)]
 REFCOUNT_BITS = [1, 2, 4, 8, 16, 32, 64]
@@ -401,27 +402,15 @@ class BuildError(Exception):
     """qemu-img or qemu-io did not do what a plan asked for."""
 
 
-def _run(command, folder):
-    # QEMU measures the CPU before it makes a LUKS key, and now and then
-    # gives up on a clock that did not move.
-    for _ in range(50):
-        done = subprocess.run(command, cwd=folder, text=True,
-                              stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, check=False)
-        if "accurate CPU usage" not in done.stdout:
-            break
-        time.sleep(0.02)
-    return done
-
-
 def build(a_plan, folder):
     """Make the chain in FOLDER (which must exist)."""
     for command in a_plan.commands:
-        done = _run(placed(command, folder), folder)
+        done = peers.run(placed(command, folder), cwd=folder)
         # qemu-io goes on after a failed request; its text tells.
-        if done.returncode != 0 or "failed" in done.stdout:
+        text = done.stdout + done.stderr
+        if done.returncode != 0 or "failed" in text:
             raise BuildError(f"{shlex.join(placed(command, folder))}: "
-                             f"exit {done.returncode}: {done.stdout.strip()}")
+                             f"exit {done.returncode}: {text.strip()}")
 
 
 def wanted_values():
