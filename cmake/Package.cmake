@@ -5,7 +5,7 @@
 include(CMakePackageConfigHelpers)
 
 set(rooms img_base img_io img_engine img_format qcow2_codec qcow2_image
-    chain_graph chain_ops)
+    qcow2_fresh qcow2_edit chain_graph chain_ops)
 set(version_script ${CMAKE_CURRENT_LIST_DIR}/libimgchain.map)
 
 # All rooms in one library, from the objects that their archives hold. What is
@@ -17,6 +17,7 @@ endforeach()
 add_library(libimgchain SHARED ${objects})
 target_link_libraries(libimgchain PRIVATE
   imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
+  PkgConfig::LIBISAL
   PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads)
 target_link_options(libimgchain PRIVATE
   "LINKER:--version-script=${version_script}")
@@ -45,8 +46,13 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/libimg/include/img/visibility.h
   DESTINATION ${headers}/img)
 install(FILES
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/amend.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/chain.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/compare.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/copy.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/create.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
   DESTINATION ${headers}/chain)

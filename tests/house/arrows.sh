@@ -9,16 +9,20 @@ declare -A room_of=(
     [img/json.h]=base [img/memory.h]=base [img/size.h]=base
     [img/visibility.h]=base
     [img/roots.h]=io [img/extent.h]=format
-    [img/file.h]=io [img/engine.h]=engine
+    [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/engine.h]=engine
     [img/format.h]=format [img/image.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec
     [qcow2/extensions.h]=codec [qcow2/entry.h]=codec
     [qcow2/refcount.h]=codec [qcow2/snapshot.h]=codec
     [qcow2/bitmap.h]=codec [qcow2/inflate.h]=codec
+    [qcow2/deflate.h]=codec [qcow2/create.h]=codec
     [qcow2/image.h]=image [qcow2/check.h]=image
+    [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
-    [chain/compare.h]=ops [chain/validate.h]=ops)
+    [chain/compare.h]=ops [chain/validate.h]=ops
+    [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
+    [chain/amend.h]=ops [chain/snapshot.h]=ops)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
@@ -27,17 +31,20 @@ declare -A sees=(
     [libimg/format]='base io format'
     [qcow2/codec]='base codec'
     [qcow2/image]='base io format codec image'
+    [qcow2/fresh]='base io codec fresh'
+    [qcow2/edit]='base io format codec image fresh edit'
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image graph ops'
-    [tools]='base io engine format codec image graph ops')
+    [tools]='base io engine format codec image fresh edit graph ops')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
     [json-c]='^(libimg/base/json[a-z_]*\.[ch]|tools/help\.c|(tests|fuzz)/.*)$'
     [liburing]='^(libimg/engine/.*|tools/help\.c|(tests|fuzz)/.*)$'
     [libdeflate]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
-    [zstd]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
-    [zlib]='^(qcow2/codec/inflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [zstd]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [zlib]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [isa-l]='^(qcow2/codec/deflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 
 # check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?
@@ -79,7 +86,7 @@ done
 # Public headers keep to the same arrows.
 for header in "${!room_of[@]}"; do
     case ${room_of[$header]} in
-    codec | image) folder=qcow2 ;;
+    codec | image | fresh | edit) folder=qcow2 ;;
     graph | ops) folder=chain ;;
     *) folder=libimg ;;
     esac

@@ -37,16 +37,22 @@ struct img_roots;
 struct chain_options {
     const char *format;    /* of the top file; NULL: probe it */
     const char *snapshot;  /* read the top through this internal snapshot */
-    struct img_file *file; /* the top file, open already and not locked; the
-                              operand only names it; an own reference is
-                              taken */
+    struct img_file *file; /* the top file, open already, not locked or with
+                              a writer's locks; the operand only names it;
+                              an own reference is taken */
     int fd;                /* inherited descriptor of the top file, or -1 */
     bool force_share;      /* take and test no lock */
     bool allow_probe;      /* probe backing files of unrecorded format */
     bool direct;           /* O_DIRECT for data */
     bool top_only;         /* open nothing but the named file */
     bool keep_broken;      /* see chain_broken */
-    unsigned max_depth;    /* 0: CHAIN_MAX_DEPTH */
+    bool write_top;        /* open the top for writing, with such locks */
+    size_t write_layer;    /* the same for this lower layer; 0: none */
+    /* Read the top as if it recorded this backing file, which is resolved as
+       if it stood in its header; "": as if it recorded none. NULL: as it is */
+    const char *backing_name;
+    const char *backing_format; /* of backing_name; NULL: not recorded */
+    unsigned max_depth;         /* 0: CHAIN_MAX_DEPTH */
     const struct img_roots *roots;
 };
 

@@ -71,6 +71,21 @@ char *chain_ref_resolve(const struct chain_ref *ref, const char *from,
                         struct img_error *err);
 
 /*
+ * The text by which an image at FROM, a path that need not exist yet, names
+ * the file at TO relative to its own folder: what QEMU and libvirt resolve,
+ * without following links in FROM as it is spelled, to the same file. Looks at
+ * the file system: the folders' links are followed where ".." needs it, and
+ * the result is checked to lead to TO's inode. IMG_UNSUPPORTED where no such
+ * text exists. Never mistaken for a protocol ("./" in front of "a:b"). Free
+ * with free().
+ */
+char *chain_name_relative(const char *from, const char *to,
+                          struct img_error *err);
+/* The absolute path of TO, links in its folder followed, as text for a header.
+ */
+char *chain_name_absolute(const char *to, struct img_error *err);
+
+/*
  * A FILE operand of the command line: a path whatever characters it has,
  * but "json:{..." and whole URIs: "file:///PATH" is that path, others
  * ("nbd://", "nbd+unix://" ...) are IMG_UNSUPPORTED.

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The engine: many reads in flight from one thread.
+ * The engine: many reads and writes in flight from one thread.
  *
- * An engine belongs to one thread at a time, and stays with it while reads
+ * An engine belongs to one thread at a time, and stays with it while requests
  * are in flight (own ring, own queue). Requests are the
  * caller's memory and must stay valid until img_engine_wait hands them back.
  * Two implementations behind the one interface: io_uring, and a synchronous
- * twin (pread) for kernels without it and for tests; both give the same
+ * twin (pread, pwrite) for kernels without it and for tests; both give the same
  * results. Files without a descriptor (memory, faults) are always read
- * synchronously.
+ * and written synchronously. Requests are not ordered among each other.
  */
 #ifndef IMG_ENGINE_H
 #define IMG_ENGINE_H
@@ -24,15 +24,21 @@ enum img_engine_kind {
 
 struct img_engine;
 
+enum img_request_op {
+    IMG_REQUEST_READ,
+    IMG_REQUEST_WRITE, /* the file must be open for writing; it may grow */
+};
+
 /*
- * A read of LEN bytes at OFF into BUF. Bytes past the end of the file are
- * zeroed. After img_engine_wait RESULT is 0 or a negative errno. With a
- * file opened direct, requests that are not aligned are served through a
+ * LEN bytes at OFF, into BUF or from it. Reading: bytes past the end of the
+ * file are zeroed. After img_engine_wait RESULT is 0 or a negative errno. With
+ * a file opened direct, requests that are not aligned are served through a
  * bounce buffer.
  */
 struct img_request {
     struct img_file *file; /* borrowed */
-    void *buf;
+    enum img_request_op op;
+    void *buf; /* a write leaves it as it is */
     size_t len;
     uint64_t off;
     int result;
@@ -55,8 +61,8 @@ void img_engine_free(struct img_engine *engine);
 enum img_engine_kind img_engine_kind(const struct img_engine *engine);
 
 /*
- * Queue a read. Fails with IMG_LIMIT when DEPTH are in flight already: wait
- * first. Queued reads are handed to the kernel together at the next wait.
+ * Queue a request. Fails with IMG_LIMIT when DEPTH are in flight already: wait
+ * first. What is queued is handed to the kernel together at the next wait.
  */
 int img_engine_submit(struct img_engine *engine, struct img_request *request,
                       struct img_error *err);

@@ -6,7 +6,8 @@
  * A handle is reference counted (atomically) and opened once: every layer,
  * view and engine that needs the file shares the one descriptor, because
  * QEMU's locks belong to the open file description. Reading is positional
- * and may be done from several threads at once.
+ * and may be done from several threads at once. What changes a file stands in
+ * img/write.h.
  */
 #ifndef IMG_FILE_H
 #define IMG_FILE_H
@@ -31,16 +32,19 @@ enum img_file_kind {
 enum img_lock_mode {
     IMG_LOCK_NONE,   /* take and test nothing (--force-share) */
     IMG_LOCK_READER, /* consistent read; nobody else may write or resize */
+    IMG_LOCK_WRITER, /* read, write, resize; others may only read what is
+                        consistent, which a reader of QEMU's is not */
 };
 
 struct img_open_options {
     enum img_lock_mode lock;
-    bool direct;                   /* O_DIRECT for reads of data */
+    bool writable;                 /* for reading and writing */
+    bool direct;                   /* O_DIRECT for reads and writes of data */
     const struct img_roots *roots; /* NULL: no confinement */
 };
 
 /*
- * Open PATH for reading. Non-blocking open, then only a regular file or a
+ * Open PATH. Non-blocking open, then only a regular file or a
  * block device is accepted: FIFOs, sockets, directories and character
  * devices are IMG_UNSUPPORTED and named. With roots the kernel confines the
  * resolution (openat2, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS); a path
@@ -54,7 +58,8 @@ int img_file_open(const char *path, const struct img_open_options *options,
 /*
  * Take QEMU's locks of a reader on a file that was opened with IMG_LOCK_NONE;
  * errors as img_file_open. They stay until the file is closed. Files without
- * a descriptor have nobody to be kept from.
+ * a descriptor have nobody to be kept from. Nothing is done for a file that
+ * this handle holds a writer's locks on: they include a reader's.
  */
 int img_file_lock_reader(struct img_file *file, struct img_error *err);
 
@@ -113,7 +118,10 @@ int img_file_read_padded(struct img_file *file, void *buf, size_t len,
 /* The path as it was opened (raw bytes). Borrowed. */
 const char *img_file_path(const struct img_file *file);
 enum img_file_kind img_file_kind(const struct img_file *file);
-/* Length in bytes when opened; block devices: BLKGETSIZE64. */
+/*
+ * Length in bytes: when opened, and after that as this handle's own writes and
+ * resizes have changed it. Block devices: BLKGETSIZE64. Any thread.
+ */
 uint64_t img_file_len(const struct img_file *file);
 /* Bytes allocated on disk (st_blocks * 512); 0 for block devices. */
 uint64_t img_file_allocated_len(const struct img_file *file);

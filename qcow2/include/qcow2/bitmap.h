@@ -41,4 +41,8 @@ int qcow2_bitmap_entry_decode(const struct qcow2_header *header, uint64_t entry,
                               uint64_t file_len, uint64_t *out,
                               struct img_error *err);
 
+/* Values to bytes: a directory entry of entry_len bytes (set first when BUF is
+   NULL), padding zeroed. */
+void qcow2_bitmap_encode(struct qcow2_bitmap *bitmap, uint8_t *buf);
+
 #endif

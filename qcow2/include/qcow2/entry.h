@@ -74,4 +74,10 @@ enum qcow2_cluster_kind
 qcow2_l2_subcluster_run(const struct qcow2_l2_entry *entry, uint32_t idx,
                         uint32_t *run);
 
+/* Values to the stored words, in host byte order; *bitmap is set too. The
+   entry must be one that qcow2_l2_decode accepts. */
+uint64_t qcow2_l1_encode(const struct qcow2_l1_entry *entry);
+uint64_t qcow2_l2_encode(const struct qcow2_header *header,
+                         const struct qcow2_l2_entry *entry, uint64_t *bitmap);
+
 #endif

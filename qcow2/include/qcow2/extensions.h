@@ -84,4 +84,28 @@ int qcow2_features_check(const struct qcow2_header *header,
                          const struct qcow2_extensions *extensions,
                          struct img_error *err);
 
+/*
+ * Values to bytes: header, extensions and backing name as the first LEN bytes
+ * (a cluster) of an image, at BUF, the rest zeroed. The backing format
+ * extension goes first, where every reader finds it, each extension is padded
+ * to eight bytes, unknown ones are kept, the feature name table (FEATURES of
+ * EXTENSIONS; the names of all features known here when WITH_FEATURE_NAMES)
+ * goes last and is left out where it does not fit; the name follows the end
+ * mark. Sets HEADER's backing_name_off and backing_name_len. IMG_LIMIT when
+ * it does not fit into the cluster.
+ */
+int qcow2_first_cluster_encode(struct qcow2_header *header,
+                               const struct qcow2_extensions *extensions,
+                               bool with_feature_names, uint8_t *buf,
+                               size_t len, struct img_error *err);
+
+/*
+ * Only the extension area, from OFF of a cluster on, as above, end mark
+ * included; *out_len is its length. IMG_LIMIT beyond ROOM bytes.
+ */
+int qcow2_extensions_encode(const struct qcow2_header *header,
+                            const struct qcow2_extensions *extensions,
+                            bool with_feature_names, uint8_t *buf, size_t room,
+                            size_t *out_len, struct img_error *err);
+
 #endif

@@ -69,4 +69,15 @@ int qcow2_header_check_file(const struct qcow2_header *header,
  */
 uint32_t qcow2_header_peek_cluster_len(const uint8_t *buf, size_t len);
 
+/*
+ * Fill in the derived fields from the stored ones, which must be in range.
+ */
+void qcow2_header_derive(struct qcow2_header *header);
+
+/*
+ * Values to bytes: header_len bytes at BUF (at least 72 in version 2, 104 in
+ * version 3; what is beyond the fields known here is zeroed).
+ */
+void qcow2_header_encode(const struct qcow2_header *header, uint8_t *buf);
+
 #endif

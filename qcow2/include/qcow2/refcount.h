@@ -22,4 +22,10 @@ int qcow2_reftable_decode(const struct qcow2_header *header, uint64_t entry,
                           uint64_t file_len, uint64_t *out,
                           struct img_error *err);
 
+/* Set entry IDX of BLOCK; VALUE is at most qcow2_refcount_max. */
+void qcow2_refcount_set(const struct qcow2_header *header, uint8_t *block,
+                        uint64_t idx, uint64_t value);
+/* The largest refcount of the width. */
+uint64_t qcow2_refcount_max(const struct qcow2_header *header);
+
 #endif

@@ -42,4 +42,11 @@ int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
 uint64_t qcow2_snapshot_entry_len(const uint8_t *buf);
 #define QCOW2_SNAPSHOT_FIXED_LEN 40u
 
+/*
+ * Values to bytes: entry_len bytes at BUF, with extra data of at least the
+ * three fields of version 3 (EXTRA beyond them is kept). Sets entry_len and
+ * extra_len first when BUF is NULL.
+ */
+void qcow2_snapshot_encode(struct qcow2_snapshot *snapshot, uint8_t *buf);
+
 #endif
