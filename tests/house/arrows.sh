@@ -34,7 +34,7 @@ declare -A sees=(
     [qcow2/fresh]='base io codec fresh'
     [qcow2/edit]='base io format codec image fresh edit'
     [chain/graph]='base io format codec image graph'
-    [chain/ops]='base io engine format codec image graph ops'
+    [chain/ops]='base io engine format codec image fresh edit graph ops'
     [tools]='base io engine format codec image fresh edit graph ops')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
