@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Backing names: the text that a header records -> a reference to a file.
- * Pure: no file is looked at.
+ * Backing names: the text that a header records -> a reference to a file, and
+ * back. No file is looked at but by chain_name_relative and
+ * chain_name_absolute.
  *
  * What stands before the first '/' decides, as in QEMU and libvirt: a ':'
  * there makes a protocol name, of which only "file:" and "json:" are read;
