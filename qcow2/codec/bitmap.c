@@ -164,6 +164,23 @@ int qcow2_bitmap_decode(const struct qcow2_header *header, const uint8_t *buf,
     return 0;
 }
 
+void qcow2_bitmap_encode(struct qcow2_bitmap *b, uint8_t *buf)
+{
+    if (buf == NULL) {
+        b->entry_len =
+            img_align_up((uint64_t)QCOW2_BITMAP_FIXED_LEN + b->name_len, 8);
+        return;
+    }
+    memset(buf, 0, b->entry_len);
+    img_store_be64(buf + OFF_TABLE_OFFSET, b->table_off);
+    img_store_be32(buf + OFF_TABLE_SIZE, b->table_entries);
+    img_store_be32(buf + OFF_FLAGS, b->flags);
+    buf[OFF_TYPE] = b->type;
+    buf[OFF_GRANULARITY_BITS] = b->granularity_bits;
+    img_store_be16(buf + OFF_NAME_SIZE, b->name_len);
+    memcpy(buf + QCOW2_BITMAP_FIXED_LEN, b->name, b->name_len);
+}
+
 int qcow2_bitmap_entry_decode(const struct qcow2_header *header, uint64_t entry,
                               uint64_t file_len, uint64_t *out,
                               struct img_error *err)

@@ -221,3 +221,54 @@ qcow2_l2_subcluster_run(const struct qcow2_l2_entry *entry, uint32_t idx,
     *run = same == 0 ? QCOW2_SUBCLUSTERS : (uint32_t)__builtin_ctz(same);
     return kind;
 }
+
+uint64_t qcow2_l1_encode(const struct qcow2_l1_entry *entry)
+{
+    return entry->l2_off | (entry->is_copied ? QCOW2_ENTRY_COPIED : 0);
+}
+
+static uint64_t encode_compressed(const struct qcow2_header *header,
+                                  const struct qcow2_l2_entry *entry)
+{
+    uint32_t off_bits = 62 - (header->cluster_bits - 8);
+    uint64_t last = entry->host_off % 512 + entry->host_len - 1;
+
+    return QCOW2_ENTRY_COMPRESSED | last / 512 << off_bits | entry->host_off;
+}
+
+static uint64_t encode_subclusters(const struct qcow2_l2_entry *entry)
+{
+    switch (entry->kind) {
+    case QCOW2_CLUSTER_UNALLOCATED:
+    case QCOW2_CLUSTER_COMPRESSED:
+        return 0;
+    case QCOW2_CLUSTER_DATA:
+        return UINT32_MAX;
+    case QCOW2_CLUSTER_ZERO:
+        return (uint64_t)UINT32_MAX << 32;
+    case QCOW2_CLUSTER_MIXED:
+        break;
+    }
+    return (uint64_t)entry->zero << 32 | entry->alloc;
+}
+
+uint64_t qcow2_l2_encode(const struct qcow2_header *header,
+                         const struct qcow2_l2_entry *entry, uint64_t *bitmap)
+{
+    uint64_t value = 0;
+
+    *bitmap = header->has_extended_l2 ? encode_subclusters(entry) : 0;
+    if (entry->kind == QCOW2_CLUSTER_COMPRESSED) {
+        return encode_compressed(header, entry);
+    }
+    if (entry->has_host) {
+        value |= entry->host_off;
+    }
+    if (entry->is_copied) {
+        value |= QCOW2_ENTRY_COPIED;
+    }
+    if (entry->kind == QCOW2_CLUSTER_ZERO && !header->has_extended_l2) {
+        value |= QCOW2_L2_ZERO;
+    }
+    return value;
+}

@@ -17,11 +17,7 @@
 #include <img/memory.h>
 #include <qcow2/extensions.h>
 
-#define EXTENSION_HEAD_LEN 8u
-#define BITMAPS_LEN 24u
-#define CRYPTO_LEN 16u
-#define FEATURE_LEN 48u
-#define FEATURE_NAME_LEN 46u
+#include "extension_layout.h"
 
 /* Offsets of header fields that errors are about. */
 #define OFF_BACKING_FILE_OFFSET 8u

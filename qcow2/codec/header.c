@@ -97,16 +97,27 @@ static void load_fields(const uint8_t *buf, struct qcow2_header *h)
         h->refcount_order = img_load_be32(buf + OFF_REFCOUNT_ORDER);
         h->header_len = img_load_be32(buf + OFF_HEADER_LENGTH);
     }
+}
+
+void qcow2_header_derive(struct qcow2_header *h)
+{
     h->has_extended_l2 = (h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2) != 0;
     h->has_data_file = (h->incompatible & QCOW2_INCOMPAT_DATA_FILE) != 0;
     h->is_data_file_raw = (h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW) != 0;
+    h->cluster_len = 1u << h->cluster_bits;
+    h->l2_entry_len = h->has_extended_l2 ? 16 : 8;
+    h->l2_entries = h->cluster_len / h->l2_entry_len;
+    h->l2_covers_len = (uint64_t)h->l2_entries << h->cluster_bits;
+    h->subcluster_len = h->has_extended_l2 ? h->cluster_len / QCOW2_SUBCLUSTERS
+                                           : h->cluster_len;
 }
 
-/* cluster_bits, and what follows from it. */
-static int derive_geometry(struct qcow2_header *h, struct img_error *err)
+/* cluster_bits, and what follows from it and the features. */
+static int decode_geometry(struct qcow2_header *h, struct img_error *err)
 {
-    uint32_t min_bits = h->has_extended_l2 ? QCOW2_MIN_SUBCLUSTER_CLUSTER_BITS
-                                           : QCOW2_MIN_CLUSTER_BITS;
+    bool has_extended_l2 = (h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2) != 0;
+    uint32_t min_bits = has_extended_l2 ? QCOW2_MIN_SUBCLUSTER_CLUSTER_BITS
+                                        : QCOW2_MIN_CLUSTER_BITS;
 
     if (h->cluster_bits < min_bits ||
         h->cluster_bits > QCOW2_MAX_CLUSTER_BITS) {
@@ -114,15 +125,10 @@ static int derive_geometry(struct qcow2_header *h, struct img_error *err)
                     "cluster_bits: found %" PRIu32 ", expected %" PRIu32
                     " to %u%s",
                     h->cluster_bits, min_bits, QCOW2_MAX_CLUSTER_BITS,
-                    h->has_extended_l2 ? " with extended L2 entries" : "");
+                    has_extended_l2 ? " with extended L2 entries" : "");
         return -1;
     }
-    h->cluster_len = 1u << h->cluster_bits;
-    h->l2_entry_len = h->has_extended_l2 ? 16 : 8;
-    h->l2_entries = h->cluster_len / h->l2_entry_len;
-    h->l2_covers_len = (uint64_t)h->l2_entries << h->cluster_bits;
-    h->subcluster_len = h->has_extended_l2 ? h->cluster_len / QCOW2_SUBCLUSTERS
-                                           : h->cluster_len;
+    qcow2_header_derive(h);
     return 0;
 }
 
@@ -334,7 +340,7 @@ int qcow2_header_decode(const uint8_t *buf, size_t len,
         return -1;
     }
     load_fields(buf, &h);
-    if (derive_geometry(&h, err) < 0 || check_header_len(&h, len, err) < 0 ||
+    if (decode_geometry(&h, err) < 0 || check_header_len(&h, len, err) < 0 ||
         decode_compression(buf, &h, err) < 0 || check_features(&h, err) < 0 ||
         check_backing(&h, err) < 0 || check_l1(&h, err) < 0 ||
         check_reftable(&h, err) < 0 || check_snapshots(&h, err) < 0) {
@@ -342,6 +348,35 @@ int qcow2_header_decode(const uint8_t *buf, size_t len,
     }
     *out = h;
     return 0;
+}
+
+void qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf)
+{
+    memset(buf, 0, h->header_len);
+    img_store_be32(buf + OFF_MAGIC, QCOW2_MAGIC);
+    img_store_be32(buf + OFF_VERSION, h->version);
+    img_store_be64(buf + OFF_BACKING_FILE_OFFSET, h->backing_name_off);
+    img_store_be32(buf + OFF_BACKING_FILE_SIZE, h->backing_name_len);
+    img_store_be32(buf + OFF_CLUSTER_BITS, h->cluster_bits);
+    img_store_be64(buf + OFF_SIZE, h->virtual_len);
+    img_store_be32(buf + OFF_CRYPT_METHOD, h->crypt_method);
+    img_store_be32(buf + OFF_L1_SIZE, h->l1_entries);
+    img_store_be64(buf + OFF_L1_TABLE_OFFSET, h->l1_off);
+    img_store_be64(buf + OFF_REFCOUNT_TABLE_OFFSET, h->reftable_off);
+    img_store_be32(buf + OFF_REFCOUNT_TABLE_CLUSTERS, h->reftable_clusters);
+    img_store_be32(buf + OFF_NB_SNAPSHOTS, h->snapshots_nr);
+    img_store_be64(buf + OFF_SNAPSHOTS_OFFSET, h->snapshots_off);
+    if (h->version < 3) {
+        return;
+    }
+    img_store_be64(buf + OFF_INCOMPATIBLE_FEATURES, h->incompatible);
+    img_store_be64(buf + OFF_COMPATIBLE_FEATURES, h->compatible);
+    img_store_be64(buf + OFF_AUTOCLEAR_FEATURES, h->autoclear);
+    img_store_be32(buf + OFF_REFCOUNT_ORDER, h->refcount_order);
+    img_store_be32(buf + OFF_HEADER_LENGTH, h->header_len);
+    if (h->header_len > OFF_COMPRESSION_TYPE) {
+        buf[OFF_COMPRESSION_TYPE] = (uint8_t)h->compression;
+    }
 }
 
 /* A table may lack a part of its last cluster, but no whole cluster. */

@@ -39,6 +39,38 @@ uint64_t qcow2_refcount_get(const struct qcow2_header *header,
     }
 }
 
+void qcow2_refcount_set(const struct qcow2_header *header, uint8_t *block,
+                        uint64_t idx, uint64_t value)
+{
+    uint32_t order = header->refcount_order;
+    uint64_t bit = idx << order;
+    uint32_t mask;
+
+    switch (order) {
+    case 3:
+        block[idx] = (uint8_t)value;
+        return;
+    case 4:
+        img_store_be16(block + idx * 2, (uint16_t)value);
+        return;
+    case 5:
+        img_store_be32(block + idx * 4, (uint32_t)value);
+        return;
+    case 6:
+        img_store_be64(block + idx * 8, value);
+        return;
+    default:
+        mask = ((1u << (1u << order)) - 1) << (bit % 8);
+        block[bit / 8] = (uint8_t)((block[bit / 8] & ~mask) |
+                                   ((uint32_t)value << (bit % 8) & mask));
+    }
+}
+
+uint64_t qcow2_refcount_max(const struct qcow2_header *header)
+{
+    return UINT64_MAX >> (64 - (1u << header->refcount_order));
+}
+
 int qcow2_reftable_decode(const struct qcow2_header *header, uint64_t entry,
                           uint64_t file_len, uint64_t *out,
                           struct img_error *err)

@@ -163,3 +163,41 @@ int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
     *out = s;
     return 0;
 }
+
+void qcow2_snapshot_encode(struct qcow2_snapshot *s, uint8_t *buf)
+{
+    uint8_t *extra, *text;
+    uint32_t kept_len;
+
+    if (buf == NULL) {
+        s->extra_len = s->extra_len > EXTRA_END ? s->extra_len : EXTRA_END;
+        s->entry_len = img_align_up((uint64_t)QCOW2_SNAPSHOT_FIXED_LEN +
+                                        s->extra_len + s->id_len + s->name_len,
+                                    8);
+        return;
+    }
+    memset(buf, 0, s->entry_len);
+    img_store_be64(buf + OFF_L1_TABLE, s->l1_off);
+    img_store_be32(buf + OFF_L1_ENTRIES, s->l1_entries);
+    img_store_be16(buf + OFF_ID_LEN, s->id_len);
+    img_store_be16(buf + OFF_NAME_LEN, s->name_len);
+    img_store_be32(buf + OFF_DATE_SEC, s->date_sec);
+    img_store_be32(buf + OFF_DATE_NSEC, s->date_nsec);
+    img_store_be64(buf + OFF_VM_CLOCK, s->vm_clock_nsec);
+    /* What has no room in the old field: to old readers, no VM state. */
+    if (s->vm_state_len <= UINT32_MAX) {
+        img_store_be32(buf + OFF_VM_STATE_LEN, (uint32_t)s->vm_state_len);
+    }
+    img_store_be32(buf + OFF_EXTRA_LEN, s->extra_len);
+    extra = buf + OFF_EXTRA;
+    img_store_be64(extra + EXTRA_VM_STATE_LEN, s->vm_state_len);
+    img_store_be64(extra + EXTRA_VIRTUAL_LEN, s->virtual_len);
+    img_store_be64(extra + EXTRA_ICOUNT, s->icount);
+    kept_len = s->extra_len - EXTRA_END;
+    if (kept_len > 0) {
+        memcpy(extra + EXTRA_END, s->extra + EXTRA_END, kept_len);
+    }
+    text = extra + s->extra_len;
+    memcpy(text, s->id, s->id_len);
+    memcpy(text + s->id_len, s->name, s->name_len);
+}
