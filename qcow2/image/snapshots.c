@@ -192,3 +192,17 @@ int qcow2_snapshots_select(struct qcow2_image *q, const char *id_or_name,
         img_align_down(q->image.snapshots[i].virtual_len, 512);
     return 0;
 }
+
+void qcow2_image_snapshot_l1(const struct img_image *image, size_t idx,
+                             uint64_t *l1_off, uint32_t *l1_entries)
+{
+    const struct qcow2_image *q = (const struct qcow2_image *)image;
+
+    *l1_off = q->stored[idx].l1_off;
+    *l1_entries = q->stored[idx].l1_entries;
+}
+
+uint64_t qcow2_image_snapshot_table_len(const struct img_image *image)
+{
+    return ((const struct qcow2_image *)image)->snapshot_table_len;
+}

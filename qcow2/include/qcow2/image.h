@@ -52,6 +52,12 @@ int qcow2_image_bitmaps(struct img_image *image,
                         const struct qcow2_bitmap_info **out, size_t *nr,
                         struct img_error *err);
 
+/* Where snapshot IDX (of img_image.snapshots) has its L1 table. */
+void qcow2_image_snapshot_l1(const struct img_image *image, size_t idx,
+                             uint64_t *l1_off, uint32_t *l1_entries);
+/* Bytes of the snapshot table, padding included; 0 without snapshots. */
+uint64_t qcow2_image_snapshot_table_len(const struct img_image *image);
+
 /* Clusters that the active L1 table owns, by kind (one pass over it). */
 struct qcow2_usage {
     uint64_t data_clusters; /* also subclustered ones */
