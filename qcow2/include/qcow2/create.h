@@ -46,12 +46,19 @@ int qcow2_create_options_set(struct qcow2_create_options *options,
 /*
  * Do the options go together? IMG_USAGE, in words that name both sides:
  * version 2 with a version 3 feature, refcount widths, cluster sizes with
- * extended L2, data file with backing file or compression or prealloc off,
- * data_file_raw without data file, prealloc with a backing file (only with
- * extended L2), sizes that need too large an L1 table, ...
+ * extended L2, data_file_raw without data file or with a backing file,
+ * prealloc with a backing file (only with extended L2), a backing format
+ * without a backing file, sizes that need too large an L1 table, ...
  */
 int qcow2_create_options_check(const struct qcow2_create_options *options,
                                struct img_error *err);
+
+/*
+ * The preallocation that these options come to: data_file_raw wants at least
+ * that of metadata, so that the raw file is all there is to know.
+ */
+enum qcow2_prealloc
+qcow2_create_prealloc(const struct qcow2_create_options *options);
 
 /* The header that these options ask for; table offsets and sizes are 0. */
 void qcow2_create_header(const struct qcow2_create_options *options,
