@@ -51,8 +51,8 @@ static int retire(struct comparison *c, struct img_error *err)
     if (is_cancelled(c)) {
         return img_fail(err, IMG_CANCELLED, "cancelled");
     }
-    while ((piece = chain_queue_retire(&c->queue))) {
-        if (chain_queue_is_wanted(&c->queue, piece->seq)) {
+    while ((piece = (struct chain_piece *)chain_queue_retire(&c->queue))) {
+        if (chain_queue_is_wanted(&c->queue, piece->task.seq)) {
             chain_collect_piece(&c->collector, piece);
         }
         chain_queue_release(&c->queue);
@@ -62,8 +62,9 @@ static int retire(struct comparison *c, struct img_error *err)
 
 static int open_piece(struct comparison *c, struct img_error *err)
 {
-    c->open = chain_queue_open_piece(&c->queue);
-    while (!c->open) {
+    struct chain_task *task = chain_queue_open_task(&c->queue);
+
+    while (!task) {
         if (chain_crew_work(&c->crew, err) != 0) {
             return -1;
         }
@@ -71,8 +72,10 @@ static int open_piece(struct comparison *c, struct img_error *err)
         if (retire(c, err) != 0) {
             return -1;
         }
-        c->open = chain_queue_open_piece(&c->queue);
+        task = chain_queue_open_task(&c->queue);
     }
+    c->open = (struct chain_piece *)task;
+    chain_piece_reset(c->open);
     return 0;
 }
 
@@ -237,7 +240,8 @@ static int begin(struct comparison *c, struct chain_view *a,
             return -1;
         }
     }
-    if (chain_queue_init(&c->queue, err) != 0) {
+    if (chain_queue_init(&c->queue, sizeof(struct chain_piece),
+                         chain_piece_clear, err) != 0) {
         chain_physical_free(c->settler.physical);
         return -1;
     }

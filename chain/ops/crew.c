@@ -4,12 +4,10 @@
  */
 #include "crew.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include <img/checked.h>
 
-#define THREADS_DEFAULT_MAX 8u
 #define BUDGET_DEFAULT_LEN (64ull << 20)
 /* A piece's usual length: both sides of it stay in the second-level cache
    together, and a slow device still gets large reads. */
@@ -20,29 +18,15 @@
 /* Pieces waiting before one more worker is worth its start. */
 #define BACKLOG_MIN 2u
 
-static unsigned processors(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
-        return 1;
-    }
-    return (unsigned)CPU_COUNT(&set);
-}
-
 void chain_crew_init(struct chain_crew *crew, struct chain_queue *queue,
                      const struct chain_compare_options *options)
 {
     uint64_t budget =
         options->budget_len ? options->budget_len : BUDGET_DEFAULT_LEN;
-    uint64_t threads = options->threads;
 
-    if (threads == 0) {
-        threads = img_min(processors(), THREADS_DEFAULT_MAX);
-    }
     memset(crew, 0, sizeof(*crew));
     crew->queue = queue;
-    crew->max = (unsigned)img_max(1, img_min(threads, CHAIN_CREW_MAX));
+    crew->max = chain_threads_nr(options->threads);
     crew->options.engine = (enum img_engine_kind)options->engine;
     crew->options.all = options->all;
     crew->options.budget_len = budget / crew->max;

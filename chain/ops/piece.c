@@ -9,17 +9,17 @@
 
 #include <img/checked.h>
 
-void chain_piece_clear(struct chain_piece *piece)
+void chain_piece_clear(struct chain_task *task)
 {
+    struct chain_piece *piece = (struct chain_piece *)task;
+
     free(piece->differs);
     piece->differs = NULL;
 }
 
-void chain_piece_reset(struct chain_piece *piece, uint64_t seq)
+void chain_piece_reset(struct chain_piece *piece)
 {
-    chain_piece_clear(piece);
-    piece->seq = seq;
-    piece->is_done = false;
+    chain_piece_clear(&piece->task);
     piece->guest_off = 0;
     piece->guest_len = 0;
     piece->buf_len = 0;
@@ -54,54 +54,21 @@ uint32_t chain_piece_room(const struct chain_piece *piece, uint64_t off,
     return 0;
 }
 
-static bool extends_unit(const struct chain_read *read,
-                         const struct img_extent *e, uint64_t off)
-{
-    return read->image && read->file == e->file &&
-           read->unit.host_off == e->host_off &&
-           read->unit.unit_guest_off == e->unit_guest_off &&
-           read->unit.unit_guest_off + read->part_off + read->len == off;
-}
-
-static bool extends_read(const struct chain_read *read,
-                         const struct chain_stretch *stretch, uint64_t off,
-                         uint32_t buf_off)
-{
-    const struct img_extent *e = &stretch->e;
-
-    if (read->buf_off + read->len != buf_off) {
-        return false;
-    }
-    if (e->kind == IMG_EXTENT_COMPRESSED) {
-        return read->image == stretch->image && extends_unit(read, e, off);
-    }
-    return !read->image && read->file == e->file &&
-           read->host_off + read->len == e->host_off;
-}
-
 static void add_read(struct chain_piece *piece, unsigned side, uint64_t off,
                      uint32_t len, uint32_t buf_off,
                      const struct chain_stretch *stretch)
 {
-    const struct img_extent *e = &stretch->e;
     uint32_t nr = piece->reads_nr[side];
+    struct chain_read *reads = piece->reads[side];
 
     if (nr > 0 &&
-        extends_read(&piece->reads[side][nr - 1], stretch, off, buf_off)) {
-        piece->reads[side][nr - 1].len += len;
+        chain_read_extend(&reads[nr - 1], stretch, off, len, buf_off)) {
         return;
     }
-    struct chain_read *read = &piece->reads[side][nr];
-    memset(read, 0, sizeof(*read));
-    read->file = e->file;
-    read->host_off = e->host_off;
-    read->len = len;
-    read->buf_off = buf_off;
-    if (e->kind == IMG_EXTENT_COMPRESSED) {
-        read->image = stretch->image;
-        read->unit = *e;
-        read->part_off = (uint32_t)(off - e->unit_guest_off);
-        piece->stored_len += img_align_up(e->host_len, CHAIN_PIECE_ALIGN);
+    chain_read_init(&reads[nr], stretch, off, len, buf_off);
+    if (reads[nr].image) {
+        piece->stored_len +=
+            img_align_up(stretch->e.host_len, CHAIN_PIECE_ALIGN);
     }
     piece->reads_nr[side] = nr + 1;
 }

@@ -16,7 +16,9 @@
 #include <stdint.h>
 
 #include <chain/compare.h>
-#include <img/image.h>
+
+#include "queue.h"
+#include "read.h"
 
 /* Many tiny extents share one piece, up to so many. */
 #define CHAIN_PIECE_SEGMENTS 64u
@@ -30,12 +32,6 @@
 
 #define CHAIN_SIDES 2u
 
-/* What one side shows of a stretch: zeros, data or part of a unit. */
-struct chain_stretch {
-    struct img_extent e;           /* cut to the stretch */
-    const struct img_image *image; /* of the layer it comes from */
-};
-
 struct chain_segment {
     uint64_t guest_off;
     uint32_t buf_off;
@@ -43,20 +39,8 @@ struct chain_segment {
     bool is_zero[CHAIN_SIDES];
 };
 
-struct chain_read {
-    struct img_file *file; /* borrowed */
-    uint64_t host_off;
-    uint32_t len; /* bytes it brings to buf_off */
-    uint32_t buf_off;
-    /* Compressed: LEN bytes from part_off of the inflated unit. */
-    const struct img_image *image; /* NULL: plain bytes */
-    struct img_extent unit;
-    uint32_t part_off;
-};
-
 struct chain_piece {
-    uint64_t seq;
-    bool is_done;
+    struct chain_task task;
     uint64_t guest_off; /* of the first segment */
     uint64_t guest_len; /* of all segments together */
     uint32_t buf_len;
@@ -76,9 +60,9 @@ struct chain_piece {
 };
 
 /* Make PIECE empty, keeping nothing of an earlier use. */
-void chain_piece_reset(struct chain_piece *piece, uint64_t seq);
-/* Free what an outcome holds. */
-void chain_piece_clear(struct chain_piece *piece);
+void chain_piece_reset(struct chain_piece *piece);
+/* Free what the outcome of a piece holds: for chain_queue_init. */
+void chain_piece_clear(struct chain_task *task);
 
 /*
  * How many of the LEN bytes at OFF fit in, when the piece is to stay within

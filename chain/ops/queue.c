@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bounded queue of pieces: see queue.h.
+ * The bounded queue of tasks: see queue.h.
  */
 #include "queue.h"
 
@@ -11,9 +11,11 @@
 
 #include <img/memory.h>
 
-static struct chain_piece *slot(struct chain_queue *queue, uint64_t seq)
+static struct chain_task *task_at(struct chain_queue *queue, uint64_t seq)
 {
-    return &queue->pieces[seq % CHAIN_QUEUE_PIECES];
+    return (struct chain_task *)(void *)(queue->tasks + seq %
+                                                            CHAIN_QUEUE_TASKS *
+                                                            queue->task_len);
 }
 
 static int init_conditions(struct chain_queue *queue)
@@ -38,11 +40,15 @@ static int init_conditions(struct chain_queue *queue)
     return rc;
 }
 
-int chain_queue_init(struct chain_queue *queue, struct img_error *err)
+int chain_queue_init(struct chain_queue *queue, size_t task_len,
+                     void (*clear)(struct chain_task *task),
+                     struct img_error *err)
 {
     memset(queue, 0, sizeof(*queue));
-    queue->pieces = img_calloc(CHAIN_QUEUE_PIECES, sizeof(*queue->pieces), err);
-    if (!queue->pieces) {
+    queue->task_len = task_len;
+    queue->clear = clear;
+    queue->tasks = img_calloc(CHAIN_QUEUE_TASKS, task_len, err);
+    if (!queue->tasks) {
         return -1;
     }
     int rc = pthread_mutex_init(&queue->lock, NULL);
@@ -53,8 +59,8 @@ int chain_queue_init(struct chain_queue *queue, struct img_error *err)
         }
     }
     if (rc != 0) {
-        free(queue->pieces);
-        queue->pieces = NULL;
+        free(queue->tasks);
+        queue->tasks = NULL;
         return img_fail_sys(err, rc, "cannot set up the work queue");
     }
     atomic_init(&queue->limit, UINT64_MAX);
@@ -63,30 +69,38 @@ int chain_queue_init(struct chain_queue *queue, struct img_error *err)
     return 0;
 }
 
+static void clear(struct chain_queue *queue, uint64_t seq)
+{
+    if (queue->clear) {
+        queue->clear(task_at(queue, seq));
+    }
+}
+
 void chain_queue_fini(struct chain_queue *queue)
 {
-    if (!queue->pieces) {
+    if (!queue->tasks) {
         return;
     }
-    for (unsigned i = 0; i < CHAIN_QUEUE_PIECES; i++) {
-        chain_piece_clear(&queue->pieces[i]);
+    for (unsigned i = 0; i < CHAIN_QUEUE_TASKS; i++) {
+        clear(queue, i);
     }
-    free(queue->pieces);
-    queue->pieces = NULL;
+    free(queue->tasks);
+    queue->tasks = NULL;
     pthread_cond_destroy(&queue->work);
     pthread_cond_destroy(&queue->done);
     pthread_mutex_destroy(&queue->lock);
 }
 
-struct chain_piece *chain_queue_open_piece(struct chain_queue *queue)
+struct chain_task *chain_queue_open_task(struct chain_queue *queue)
 {
     /* head and tail are only changed by the walking thread. */
-    if (queue->head - queue->tail == CHAIN_QUEUE_PIECES) {
+    if (queue->head - queue->tail == CHAIN_QUEUE_TASKS) {
         return NULL;
     }
-    struct chain_piece *piece = slot(queue, queue->head);
-    chain_piece_reset(piece, queue->head);
-    return piece;
+    struct chain_task *task = task_at(queue, queue->head);
+    task->seq = queue->head;
+    task->is_done = false;
+    return task;
 }
 
 void chain_queue_publish(struct chain_queue *queue)
@@ -139,31 +153,31 @@ void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms)
         return;
     }
     uint64_t seq = queue->tail + (all ? nr - 1 : nr / 2);
-    struct chain_piece *piece = slot(queue, seq);
+    struct chain_task *task = task_at(queue, seq);
     pthread_mutex_lock(&queue->lock);
     queue->awaited = seq;
-    while (!piece->is_done && rc != ETIMEDOUT) {
+    while (!task->is_done && rc != ETIMEDOUT) {
         rc = pthread_cond_timedwait(&queue->done, &queue->lock, &until);
     }
     queue->awaited = UINT64_MAX;
     pthread_mutex_unlock(&queue->lock);
 }
 
-struct chain_piece *chain_queue_retire(struct chain_queue *queue)
+struct chain_task *chain_queue_retire(struct chain_queue *queue)
 {
     if (queue->tail == queue->head) {
         return NULL;
     }
-    struct chain_piece *piece = slot(queue, queue->tail);
+    struct chain_task *task = task_at(queue, queue->tail);
     pthread_mutex_lock(&queue->lock);
-    bool is_done = piece->is_done;
+    bool is_done = task->is_done;
     pthread_mutex_unlock(&queue->lock);
-    return is_done ? piece : NULL;
+    return is_done ? task : NULL;
 }
 
 void chain_queue_release(struct chain_queue *queue)
 {
-    chain_piece_clear(slot(queue, queue->tail));
+    clear(queue, queue->tail);
     queue->tail++;
 }
 
@@ -172,20 +186,20 @@ bool chain_queue_is_empty(struct chain_queue *queue)
     return queue->tail == queue->head;
 }
 
-static void set_done(struct chain_queue *queue, struct chain_piece *piece)
+static void set_done(struct chain_queue *queue, struct chain_task *task)
 {
-    piece->is_done = true;
-    if (piece->seq == queue->awaited) {
+    task->is_done = true;
+    if (task->seq == queue->awaited) {
         pthread_cond_signal(&queue->done);
     }
 }
 
-struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait)
+struct chain_task *chain_queue_take(struct chain_queue *queue, bool may_wait)
 {
-    struct chain_piece *piece = NULL;
+    struct chain_task *task = NULL;
 
     pthread_mutex_lock(&queue->lock);
-    while (!piece) {
+    while (!task) {
         if (queue->taken == queue->head) {
             if (queue->is_closed || !may_wait) {
                 break;
@@ -195,21 +209,21 @@ struct chain_piece *chain_queue_take(struct chain_queue *queue, bool may_wait)
             queue->idle_nr--;
             continue;
         }
-        struct chain_piece *next = slot(queue, queue->taken++);
+        struct chain_task *next = task_at(queue, queue->taken++);
         if (chain_queue_is_wanted(queue, next->seq)) {
-            piece = next;
+            task = next;
         } else {
             set_done(queue, next);
         }
     }
     pthread_mutex_unlock(&queue->lock);
-    return piece;
+    return task;
 }
 
-void chain_queue_finish(struct chain_queue *queue, struct chain_piece *piece)
+void chain_queue_finish(struct chain_queue *queue, struct chain_task *task)
 {
     pthread_mutex_lock(&queue->lock);
-    set_done(queue, piece);
+    set_done(queue, task);
     pthread_mutex_unlock(&queue->lock);
 }
 

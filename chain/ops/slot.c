@@ -9,27 +9,8 @@
 
 #include <img/checked.h>
 #include <img/memory.h>
-#include <qcow2/inflate.h>
 
 #include "diff.h"
-
-void chain_compute_fini(struct chain_compute *compute)
-{
-    if (compute->inflater) {
-        qcow2_inflater_free(compute->inflater);
-    }
-    free(compute->scratch);
-    compute->inflater = NULL;
-    compute->scratch = NULL;
-    compute->scratch_cap = 0;
-}
-
-void chain_pool_fini(struct chain_pool *pool)
-{
-    while (pool->nr > 0) {
-        free(pool->spare[--pool->nr]);
-    }
-}
 
 /* The requests of one side. Stored bytes go to STORED, which advances. */
 static void load_side(struct chain_slot *slot, unsigned side, uint8_t **stored)
@@ -40,6 +21,7 @@ static void load_side(struct chain_slot *slot, unsigned side, uint8_t **stored)
         const struct chain_read *read = &piece->reads[side][i];
         struct img_request *request = &slot->requests[slot->requests_nr++];
         memset(request, 0, sizeof(*request));
+        request->op = IMG_REQUEST_READ;
         request->file = read->file;
         request->off = read->host_off;
         request->owner = slot;
@@ -63,13 +45,9 @@ int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
     slot->is_failed = false;
     slot->pending = 0;
     slot->requests_nr = 0;
-    if (cost <= pool->buffer_len && pool->nr > 0) {
-        slot->buf = pool->spare[--pool->nr];
-    } else {
-        slot->buf = img_alloc_aligned(img_max(cost, pool->buffer_len), err);
-        if (!slot->buf) {
-            return -1;
-        }
+    slot->buf = chain_pool_get(pool, cost, err);
+    if (!slot->buf) {
+        return -1;
     }
     uint8_t *next = slot->buf;
     for (unsigned side = 0; side < CHAIN_SIDES; side++) {
@@ -87,13 +65,8 @@ int chain_slot_load(struct chain_slot *slot, struct chain_piece *piece,
 
 void chain_slot_unload(struct chain_slot *slot, struct chain_pool *pool)
 {
-    bool is_usual =
-        slot->piece && chain_piece_cost(slot->piece) <= pool->buffer_len;
-
-    if (slot->buf && is_usual && pool->nr < CHAIN_POOL_MAX) {
-        pool->spare[pool->nr++] = slot->buf;
-    } else {
-        free(slot->buf);
+    if (slot->buf) {
+        chain_pool_put(pool, slot->buf, chain_piece_cost(slot->piece));
     }
     slot->buf = NULL;
     slot->piece = NULL;
@@ -103,44 +76,7 @@ void chain_slot_fail(struct chain_slot *slot, const struct img_error *error,
                      struct chain_queue *queue)
 {
     slot->is_failed = true;
-    chain_queue_fail(queue, slot->piece->seq, error);
-}
-
-static void fail_read(const struct img_request *request, struct img_error *err)
-{
-    img_fail_sys(err, -request->result, "cannot read %zu bytes", request->len);
-    if (err->code != IMG_MEMORY) {
-        err->code = IMG_IO;
-    }
-    err->has_off = true;
-    err->off = request->off;
-}
-
-static int inflate_read(const struct chain_read *read, const void *stored,
-                        uint8_t *out, struct chain_compute *compute,
-                        struct img_error *err)
-{
-    uint32_t unit_len = read->unit.unit_len;
-
-    if (read->part_off == 0 && read->len == unit_len) {
-        return img_image_decompress(read->image, compute->inflater, &read->unit,
-                                    stored, out, err);
-    }
-    if (compute->scratch_cap < unit_len) {
-        free(compute->scratch);
-        compute->scratch_cap = 0;
-        compute->scratch = img_alloc_aligned(unit_len, err);
-        if (!compute->scratch) {
-            return -1;
-        }
-        compute->scratch_cap = unit_len;
-    }
-    if (img_image_decompress(read->image, compute->inflater, &read->unit,
-                             stored, compute->scratch, err) != 0) {
-        return -1;
-    }
-    memcpy(out, compute->scratch + read->part_off, read->len);
-    return 0;
+    chain_queue_fail(queue, slot->piece->task.seq, error);
 }
 
 /* Make the bytes of read IDX of SIDE ready to be compared. */
@@ -151,18 +87,14 @@ static int arrive(struct chain_slot *slot, unsigned side, uint32_t idx,
     const struct chain_read *read = &slot->piece->reads[side][idx];
 
     if (request->result < 0) {
-        fail_read(request, err);
+        chain_request_error(request, err);
         return -1;
     }
     if (!read->image) {
         return 0;
     }
-    if (!compute->inflater &&
-        qcow2_inflater_new(&compute->inflater, err) != 0) {
-        return -1;
-    }
-    return inflate_read(read, request->buf, slot->side[side] + read->buf_off,
-                        compute, err);
+    return chain_inflate_read(&compute->inflate, read, request->buf,
+                              slot->side[side] + read->buf_off, err);
 }
 
 /* All reads of both sides; the first error is the one that is kept. */

@@ -8,20 +8,8 @@
 
 #include <img/engine.h>
 
-#include "queue.h"
-
-/*
- * Buffers of one length, the one used last handed out first: it is still in
- * the processor's cache, and no more are touched than are needed at once.
- */
-#define CHAIN_POOL_MAX 64u
-struct chain_pool {
-    size_t buffer_len;
-    uint8_t *spare[CHAIN_POOL_MAX];
-    unsigned nr;
-};
-
-void chain_pool_fini(struct chain_pool *pool);
+#include "piece.h"
+#include "pool.h"
 
 struct chain_slot {
     struct chain_piece *piece;
@@ -39,13 +27,9 @@ struct chain_slot {
 /* What one thread needs to inflate and compare. */
 struct chain_compute {
     bool all;
-    struct img_inflater *inflater; /* made when first needed */
-    uint8_t *scratch;              /* one inflated unit */
-    size_t scratch_cap;
+    struct chain_inflate inflate;
     struct img_error later; /* after the first one: not told */
 };
-
-void chain_compute_fini(struct chain_compute *compute);
 
 /*
  * Lay PIECE's reads out over a buffer from POOL (a larger one for a piece that

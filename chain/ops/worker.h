@@ -12,7 +12,7 @@
 
 #include <img/engine.h>
 
-#include "queue.h"
+#include "piece.h"
 
 struct chain_worker;
 
