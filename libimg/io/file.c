@@ -20,6 +20,10 @@ void img_file_init(struct img_file *file, const struct img_file_ops *ops)
 {
     file->ops = ops;
     atomic_init(&file->refs, 1);
+    atomic_init(&file->len, 0);
+    atomic_init(&file->reach, 0);
+    pthread_mutex_init(&file->part_lock, NULL);
+    file->lock = IMG_LOCK_NONE;
     file->fd = -1;
     file->direct_align = 1;
 }
@@ -28,6 +32,7 @@ void img_file_fini(struct img_file *file)
 {
     free(file->path);
     img_file_unref(file->inner);
+    pthread_mutex_destroy(&file->part_lock);
 }
 
 int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
@@ -40,7 +45,7 @@ int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
     }
     file->inner = img_file_ref(inner);
     file->kind = inner->kind;
-    file->len = inner->len;
+    file->is_writable = inner->is_writable;
     file->allocated_len = inner->allocated_len;
     file->dev = inner->dev;
     file->ino = inner->ino;
@@ -48,7 +53,15 @@ int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
     return 0;
 }
 
-const struct img_file *img_file_origin(const struct img_file *file)
+struct img_file *img_file_origin(struct img_file *file)
+{
+    while (file->inner) {
+        file = file->inner;
+    }
+    return file;
+}
+
+const struct img_file *img_file_origin_const(const struct img_file *file)
 {
     while (file->inner) {
         file = file->inner;
@@ -160,7 +173,10 @@ enum img_file_kind img_file_kind(const struct img_file *file)
 
 uint64_t img_file_len(const struct img_file *file)
 {
-    return file->len;
+    while (file->inner && !file->is_bounded) {
+        file = file->inner;
+    }
+    return atomic_load_explicit(&file->len, memory_order_relaxed);
 }
 
 uint64_t img_file_allocated_len(const struct img_file *file)
@@ -176,7 +192,7 @@ int img_file_fd(const struct img_file *file, uint64_t *base)
 
 uint64_t img_file_fd_len(const struct img_file *file)
 {
-    return file->inner ? file->len : UINT64_MAX;
+    return file->is_bounded ? img_file_len(file) : UINT64_MAX;
 }
 
 uint32_t img_file_direct_align(const struct img_file *file)
@@ -187,7 +203,7 @@ uint32_t img_file_direct_align(const struct img_file *file)
 int img_file_stamp(const struct img_file *file, struct img_stamp *out,
                    struct img_error *err)
 {
-    const struct img_file *origin = img_file_origin(file);
+    const struct img_file *origin = img_file_origin_const(file);
 
     return origin->ops->stamp(origin, out, err);
 }

@@ -9,11 +9,12 @@
 #ifndef IO_FILE_IMPL_H
 #define IO_FILE_IMPL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include <img/file.h>
+#include <img/write.h>
 
 struct img_file_ops {
     /*
@@ -32,6 +33,21 @@ struct img_file_ops {
     int (*physical)(struct img_file *file, uint64_t off, uint64_t len,
                     struct img_physical *out, size_t nr, size_t *out_nr,
                     bool *supported, struct img_error *err);
+    /*
+     * What changes a file; only called for writable ones, with a range that
+     * img_file_check_range let through. An origin keeps its length up to
+     * date itself. pwrite is as pread, but never 0; the others return 0 or a
+     * negative errno. LEN > 0 throughout.
+     */
+    ssize_t (*pwrite)(struct img_file *file, const void *buf, size_t len,
+                      uint64_t off);
+    int (*zero)(struct img_file *file, uint64_t off, uint64_t len,
+                enum img_zero_mode mode);
+    void (*discard)(struct img_file *file, uint64_t off, uint64_t len);
+    int (*resize)(struct img_file *file, uint64_t len); /* not for devices */
+    /* -EOPNOTSUPP: the caller writes zeros where no data is. */
+    int (*reserve)(struct img_file *file, uint64_t off, uint64_t len);
+    int (*flush)(struct img_file *file);
     /* Frees everything, the struct as well; accepts a half-made object. */
     void (*free)(struct img_file *file);
 };
@@ -43,12 +59,26 @@ struct img_file {
     atomic_uint refs;
     enum img_file_kind kind;
     char *path;
-    uint64_t len;
+    /* Origins and slices; ask img_file_len. Slices never change theirs. */
+    atomic_uint_least64_t len;
+    /*
+     * Origins: no write that was begun ends beyond it, and it is at least
+     * len. Nobody may cut the file shorter than that in passing.
+     */
+    atomic_uint_least64_t reach;
+    bool is_bounded; /* a slice */
+    bool is_writable;
+    enum img_lock_mode lock; /* POSIX origins: what this handle holds */
     uint64_t allocated_len;
     uint64_t dev, ino, rdev;
     int fd;        /* POSIX origins only, else -1 */
     uint64_t base; /* slices: where they begin in the origin */
     uint32_t direct_align;
+    /*
+     * POSIX origins: one write of a part of a block at a time (O_DIRECT),
+     * since two may share the block; and one change of the length.
+     */
+    pthread_mutex_t part_lock;
 };
 
 /* A first reference, and no descriptor. */
@@ -59,14 +89,32 @@ void img_file_fini(struct img_file *file);
 int img_file_init_wrapper(struct img_file *file, const struct img_file_ops *ops,
                           struct img_file *inner, struct img_error *err);
 /* The file at the bottom of all wrappers. */
-const struct img_file *img_file_origin(const struct img_file *file);
+struct img_file *img_file_origin(struct img_file *file);
+const struct img_file *img_file_origin_const(const struct img_file *file);
+/* *AT = max(*AT, VALUE). */
+void img_file_raise(atomic_uint_least64_t *at, uint64_t value);
+/* May [OFF, OFF + LEN) of FILE be changed? Writable, and inside. */
+int img_file_check_range(const struct img_file *file, uint64_t off,
+                         uint64_t len, struct img_error *err);
 
-/* A regular file or block device over FD, which it owns from now on. */
 /* What ST says, but for the length of a block device (0). */
 void img_posix_stamp_of(const struct stat *st, struct img_stamp *out);
+/* For S_IFMT bits: "a directory". */
+const char *img_posix_kind_name(mode_t mode);
 
+/* A regular file or block device over FD, which it owns from now on. */
 int img_posix_new(int fd, const char *path, struct img_file **out,
                   struct img_error *err);
+
+/* For the operations of regular files and block devices. */
+ssize_t img_posix_pwrite(struct img_file *file, const void *buf, size_t len,
+                         uint64_t off);
+int img_posix_zero(struct img_file *file, uint64_t off, uint64_t len,
+                   enum img_zero_mode mode);
+void img_posix_discard(struct img_file *file, uint64_t off, uint64_t len);
+int img_posix_resize(struct img_file *file, uint64_t len);
+int img_posix_reserve(struct img_file *file, uint64_t off, uint64_t len);
+int img_posix_flush(struct img_file *file);
 
 /*
  * What FD needs for O_DIRECT; 1 if it was not opened so. Where the file
@@ -79,13 +127,21 @@ int img_direct_setup(int fd, const struct stat *st, bool is_own,
 ssize_t img_direct_pread(int fd, uint32_t align, void *buf, size_t len,
                          uint64_t off);
 
+/* pwrite in whole blocks, as ops->pwrite. */
+ssize_t img_direct_pwrite(struct img_file *file, const void *buf, size_t len,
+                          uint64_t off);
+
 /* FIEMAP, for ops->physical. */
 int img_posix_physical(struct img_file *file, uint64_t off, uint64_t len,
                        struct img_physical *out, size_t nr, size_t *out_nr,
                        bool *supported, struct img_error *err);
 
-/* Take and test a reader's locks on FD; released again on failure. */
-int img_lock_reader(int fd, struct img_error *err);
+/*
+ * Take and test the locks of MODE on FD, which holds those of BEFORE; on
+ * failure it still holds them and no others.
+ */
+int img_lock_take(int fd, enum img_lock_mode mode, enum img_lock_mode before,
+                  struct img_error *err);
 
 /*
  * Which process holds a lock on BYTE of the file that FD has open (any lock,

@@ -27,22 +27,34 @@ enum permission {
 #define USED_BYTE 100u
 #define UNSHARED_BYTE 200u
 
-/* What a QEMU reader holds. */
-static const unsigned reader_bytes[] = {
+/* What QEMU holds, and what keeps it out when others hold it. */
+struct lock_set {
+    const unsigned *held, *tested;
+    size_t held_nr, tested_nr;
+    const char *hint; /* what to do about a conflict */
+};
+
+#define NR(array) (sizeof(array) / sizeof((array)[0]))
+
+static const unsigned reader_held[] = {
     USED_BYTE + PERM_CONSISTENT_READ,
     UNSHARED_BYTE + PERM_WRITE,
     UNSHARED_BYTE + PERM_RESIZE,
 };
 
-/* Held by others, these keep a reader out. */
-static const unsigned reader_tests[] = {
+static const unsigned reader_tested[] = {
     USED_BYTE + PERM_WRITE,
     USED_BYTE + PERM_RESIZE,
     UNSHARED_BYTE + PERM_CONSISTENT_READ,
 };
 
-/* Held by others, these keep a writer out. */
-static const unsigned writer_tests[] = {
+static const unsigned writer_held[] = {
+    USED_BYTE + PERM_CONSISTENT_READ, USED_BYTE + PERM_WRITE,
+    USED_BYTE + PERM_RESIZE,          UNSHARED_BYTE + PERM_WRITE,
+    UNSHARED_BYTE + PERM_RESIZE,
+};
+
+static const unsigned writer_tested[] = {
     USED_BYTE + PERM_WRITE,
     USED_BYTE + PERM_RESIZE,
     UNSHARED_BYTE + PERM_CONSISTENT_READ,
@@ -50,7 +62,19 @@ static const unsigned writer_tests[] = {
     UNSHARED_BYTE + PERM_RESIZE,
 };
 
-#define NR(array) (sizeof(array) / sizeof((array)[0]))
+static const struct lock_set lock_sets[] = {
+    [IMG_LOCK_NONE] = {.hint = ""},
+    [IMG_LOCK_READER] = {.held = reader_held,
+                         .held_nr = NR(reader_held),
+                         .tested = reader_tested,
+                         .tested_nr = NR(reader_tested),
+                         .hint = "; use -U to read it all the same"},
+    [IMG_LOCK_WRITER] = {.held = writer_held,
+                         .held_nr = NR(writer_held),
+                         .tested = writer_tested,
+                         .tested_nr = NR(writer_tested),
+                         .hint = ""},
+};
 
 static const char *permission_name(unsigned byte)
 {
@@ -84,12 +108,26 @@ static int lock_call(int fd, int command, short type, unsigned byte,
     return 0;
 }
 
-static void release(int fd)
+static bool has_byte(const struct lock_set *set, unsigned byte)
+{
+    for (size_t i = 0; i < set->held_nr; i++) {
+        if (set->held[i] == byte) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Give up what SET holds and BEFORE did not. */
+static void release(int fd, const struct lock_set *set,
+                    const struct lock_set *before)
 {
     struct flock lock;
 
-    for (size_t i = 0; i < NR(reader_bytes); i++) {
-        (void)lock_call(fd, F_OFD_SETLK, F_UNLCK, reader_bytes[i], &lock);
+    for (size_t i = 0; i < set->held_nr; i++) {
+        if (!has_byte(before, set->held[i])) {
+            (void)lock_call(fd, F_OFD_SETLK, F_UNLCK, set->held[i], &lock);
+        }
     }
 }
 
@@ -111,20 +149,20 @@ static void find_holder(int fd, unsigned byte, bool write_only,
     img_holder_describe(holder->pid, holder->command, sizeof(holder->command));
 }
 
-static int fail_lock(int sys_errno, struct img_error *err)
+static int fail_lock(int sys_errno, const char *hint, struct img_error *err)
 {
     const char *why = strerrordesc_np(sys_errno);
 
     img_fail(err, IMG_SYSTEM,
              "the file system lets no image be locked (%s), so that other "
-             "users of the file stay unseen; use -U to read it all the same",
-             why ? why : "unknown error");
+             "users of the file stay unseen%s",
+             why ? why : "unknown error", hint);
     err->sys_errno = sys_errno;
     return -1;
 }
 
 static int fail_held(const struct img_lock_holder *holder, unsigned byte,
-                     bool is_exclusive, struct img_error *err)
+                     bool is_exclusive, const char *hint, struct img_error *err)
 {
     char who[64] = "another process";
     bool has_command = holder->command[0] != '\0';
@@ -140,11 +178,9 @@ static int fail_held(const struct img_lock_holder *holder, unsigned byte,
         before = "which does not share the ";
         after = " permission";
     }
-    return img_fail(err, IMG_LOCKED,
-                    "is in use by %s%s%s%s, %s%s%s; use -U to read it all "
-                    "the same",
-                    who, has_command ? " (" : "", holder->command,
-                    has_command ? ")" : "", before, holder->what, after);
+    return img_fail(err, IMG_LOCKED, "is in use by %s%s%s%s, %s%s%s%s", who,
+                    has_command ? " (" : "", holder->command,
+                    has_command ? ")" : "", before, holder->what, after, hint);
 }
 
 /*
@@ -169,7 +205,8 @@ static int test_bytes(int fd, const unsigned *bytes, size_t nr, unsigned *byte,
 }
 
 /* Somebody holds BYTE for itself alone: never QEMU, but it keeps us out. */
-static int fail_exclusive(int fd, unsigned byte, struct img_error *err)
+static int fail_exclusive(int fd, unsigned byte, const char *hint,
+                          struct img_error *err)
 {
     struct img_lock_holder holder = {0};
     struct flock lock;
@@ -178,62 +215,79 @@ static int fail_exclusive(int fd, unsigned byte, struct img_error *err)
         lock.l_pid = 0;
     }
     find_holder(fd, byte, true, &lock, &holder);
-    return fail_held(&holder, byte, true, err);
+    return fail_held(&holder, byte, true, hint, err);
 }
 
-static int take_bytes(int fd, struct img_error *err)
+static int take_bytes(int fd, const struct lock_set *set, struct img_error *err)
 {
     struct flock lock;
 
-    for (size_t i = 0; i < NR(reader_bytes); i++) {
+    for (size_t i = 0; i < set->held_nr; i++) {
         int sys_errno =
-            lock_call(fd, F_OFD_SETLK, F_RDLCK, reader_bytes[i], &lock);
+            lock_call(fd, F_OFD_SETLK, F_RDLCK, set->held[i], &lock);
         if (sys_errno == EAGAIN || sys_errno == EACCES) {
-            return fail_exclusive(fd, reader_bytes[i], err);
+            return fail_exclusive(fd, set->held[i], set->hint, err);
         }
         if (sys_errno != 0) {
-            return fail_lock(sys_errno, err);
+            return fail_lock(sys_errno, set->hint, err);
         }
     }
     return 0;
 }
 
-static int test_reader(int fd, struct img_error *err)
+static int test_set(int fd, const struct lock_set *set, struct img_error *err)
 {
     struct img_lock_holder holder = {0};
     struct flock lock;
     unsigned byte;
-    int sys_errno =
-        test_bytes(fd, reader_tests, NR(reader_tests), &byte, &lock);
+    int sys_errno = test_bytes(fd, set->tested, set->tested_nr, &byte, &lock);
 
     if (sys_errno != 0) {
-        return fail_lock(sys_errno, err);
+        return fail_lock(sys_errno, set->hint, err);
     }
     if (byte == 0) {
         return 0;
     }
     find_holder(fd, byte, false, &lock, &holder);
-    return fail_held(&holder, byte, false, err);
+    return fail_held(&holder, byte, false, set->hint, err);
 }
 
-int img_lock_reader(int fd, struct img_error *err)
+int img_lock_take(int fd, enum img_lock_mode mode, enum img_lock_mode before,
+                  struct img_error *err)
 {
-    if (take_bytes(fd, err) || test_reader(fd, err)) {
-        release(fd);
+    const struct lock_set *set = &lock_sets[mode];
+
+    if (take_bytes(fd, set, err) || test_set(fd, set, err)) {
+        release(fd, set, &lock_sets[before]);
         return -1;
     }
+    return 0;
+}
+
+static int lock_file(struct img_file *file, enum img_lock_mode mode,
+                     struct img_error *err)
+{
+    struct img_file *origin = img_file_origin(file);
+
+    if (origin->fd < 0 || origin->lock == IMG_LOCK_WRITER) {
+        return 0;
+    }
+    if (img_lock_take(origin->fd, mode, origin->lock, err)) {
+        img_error_set_path(err, img_file_path(file));
+        return -1;
+    }
+    origin->lock = mode;
     return 0;
 }
 
 int img_file_lock_reader(struct img_file *file, struct img_error *err)
 {
-    int fd = img_file_origin(file)->fd;
+    return lock_file(file, IMG_LOCK_READER, err);
+}
 
-    if (fd >= 0 && img_lock_reader(fd, err)) {
-        img_error_set_path(err, img_file_path(file));
-        return -1;
-    }
-    return 0;
+int img_file_lock_writer(struct img_file *file, struct img_error *err)
+{
+    return lock_file(file, IMG_LOCK_WRITER, err);
 }
 
 /*
@@ -249,8 +303,8 @@ int img_file_writer_test(struct img_file *file, struct img_lock_holder *holder,
     unsigned byte;
 
     *holder = (struct img_lock_holder){.what = ""};
-    for (size_t i = 0; fd >= 0 && i < NR(writer_tests); i++) {
-        int sys_errno = test_bytes(fd, &writer_tests[i], 1, &byte, &lock);
+    for (size_t i = 0; fd >= 0 && i < NR(writer_tested); i++) {
+        int sys_errno = test_bytes(fd, &writer_tested[i], 1, &byte, &lock);
         if (sys_errno != 0) {
             img_fail_sys(err, sys_errno, "cannot ask who has it locked");
             img_error_set_path(err, img_file_path(file));

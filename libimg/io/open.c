@@ -9,7 +9,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <img/memory.h>
@@ -17,10 +19,9 @@
 #include "file_impl.h"
 
 /* Never waits, never becomes a terminal's owner, never leaks to children. */
-#define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+#define OPEN_FLAGS (O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
 
-/* For S_IFMT bits. */
-static const char *kind_name(mode_t mode)
+const char *img_posix_kind_name(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFREG:
@@ -49,7 +50,7 @@ static int check_kind(mode_t mode, struct img_error *err)
     }
     return img_fail(err, IMG_UNSUPPORTED,
                     "is %s, expected a regular file or a block device",
-                    kind_name(mode));
+                    img_posix_kind_name(mode));
 }
 
 static int open_path(const char *path, const struct img_roots *roots, int flags,
@@ -64,7 +65,8 @@ static int open_path(const char *path, const struct img_roots *roots, int flags,
         fd = open(path, flags);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
-        img_fail_sys(err, errno, "cannot open");
+        img_fail_sys(err, errno, "cannot open%s",
+                     (flags & O_ACCMODE) == O_RDWR ? " for writing" : "");
     }
     return fd;
 }
@@ -112,18 +114,19 @@ static int open_checked(const char *path,
                         const struct img_open_options *options,
                         struct img_error *err)
 {
+    int flags = OPEN_FLAGS | (options->writable ? O_RDWR : O_RDONLY);
     int fd;
 
     if (check_path_kind(path, options->roots, err)) {
         return -1;
     }
     if (options->direct) {
-        fd = open_path(path, options->roots, OPEN_FLAGS | O_DIRECT, err);
+        fd = open_path(path, options->roots, flags | O_DIRECT, err);
         if (fd >= 0 || err->sys_errno != EINVAL) {
             return fd;
         }
     }
-    return open_path(path, options->roots, OPEN_FLAGS, err);
+    return open_path(path, options->roots, flags, err);
 }
 
 static int check_fd_kind(int fd, struct stat *st, struct img_error *err)
@@ -132,6 +135,19 @@ static int check_fd_kind(int fd, struct stat *st, struct img_error *err)
         return img_fail_sys(err, errno, "cannot examine");
     }
     return check_kind(st->st_mode, err);
+}
+
+/* The kernel lets a device that is read-only be opened for writing. */
+static int check_device_writable(int fd, const struct stat *st,
+                                 struct img_error *err)
+{
+    int is_read_only = 0;
+
+    if (S_ISBLK(st->st_mode) && ioctl(fd, BLKROGET, &is_read_only) == 0 &&
+        is_read_only) {
+        return img_fail(err, IMG_DENIED, "is a read-only block device");
+    }
+    return 0;
 }
 
 /*
@@ -157,7 +173,8 @@ static int adopt(int fd, bool is_own, const char *path,
     uint32_t align;
 
     if (check_fd_kind(fd, &st, err) || (is_own && clear_nonblock(fd, err)) ||
-        (options->lock == IMG_LOCK_READER && img_lock_reader(fd, err)) ||
+        (options->writable && check_device_writable(fd, &st, err)) ||
+        img_lock_take(fd, options->lock, IMG_LOCK_NONE, err) ||
         img_direct_setup(fd, &st, is_own, &align, err)) {
         close(fd);
         return -1;
@@ -166,6 +183,8 @@ static int adopt(int fd, bool is_own, const char *path,
         return -1;
     }
     (*out)->direct_align = align;
+    (*out)->is_writable = options->writable;
+    (*out)->lock = options->lock;
     return 0;
 }
 
@@ -181,7 +200,7 @@ int img_file_open(const char *path, const struct img_open_options *options,
     return 0;
 }
 
-static int check_fd_access(int fd, struct img_error *err)
+static int check_fd_access(int fd, bool writable, struct img_error *err)
 {
     int flags = fcntl(fd, F_GETFL);
 
@@ -190,6 +209,10 @@ static int check_fd_access(int fd, struct img_error *err)
     }
     if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY) {
         return img_fail(err, IMG_USAGE, "descriptor %d is not open for reading",
+                        fd);
+    }
+    if (writable && (flags & O_ACCMODE) != O_RDWR) {
+        return img_fail(err, IMG_USAGE, "descriptor %d is not open for writing",
                         fd);
     }
     return 0;
@@ -201,7 +224,7 @@ int img_file_open_fd(int fd, const char *name,
 {
     int copy;
 
-    if (check_fd_access(fd, err)) {
+    if (check_fd_access(fd, options->writable, err)) {
         img_error_set_path(err, name);
         return -1;
     }

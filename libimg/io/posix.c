@@ -121,8 +121,10 @@ static int fail_seek(const struct img_file *file, uint64_t off,
 static void all_data(const struct img_file *file, uint64_t off, uint64_t len,
                      bool *is_hole, uint64_t *run_len)
 {
-    *is_hole = off >= file->len;
-    *run_len = *is_hole ? len : img_min(len, file->len - off);
+    uint64_t file_len = img_file_len(file);
+
+    *is_hole = off >= file_len;
+    *run_len = *is_hole ? len : img_min(len, file_len - off);
 }
 
 static int posix_hole(struct img_file *file, uint64_t off, uint64_t len,
@@ -176,6 +178,12 @@ static const struct img_file_ops posix_ops = {
     .stamp = posix_stamp,
     .hole = posix_hole,
     .physical = img_posix_physical,
+    .pwrite = img_posix_pwrite,
+    .zero = img_posix_zero,
+    .discard = img_posix_discard,
+    .resize = img_posix_resize,
+    .reserve = img_posix_reserve,
+    .flush = img_posix_flush,
     .free = posix_free,
 };
 
@@ -183,6 +191,7 @@ static int posix_init(struct img_file *file, const char *path,
                       struct img_error *err)
 {
     struct stat st;
+    uint64_t len;
 
     file->path = img_strndup(path, strlen(path), err);
     if (!file->path) {
@@ -191,9 +200,11 @@ static int posix_init(struct img_file *file, const char *path,
     if (fstat(file->fd, &st)) {
         return img_fail_sys(err, errno, "cannot examine");
     }
-    if (stat_len(file->fd, &st, &file->len, err)) {
+    if (stat_len(file->fd, &st, &len, err)) {
         return -1;
     }
+    atomic_init(&file->len, len);
+    atomic_init(&file->reach, len);
     file->dev = st.st_dev;
     file->ino = st.st_ino;
     if (S_ISBLK(st.st_mode)) {

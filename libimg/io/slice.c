@@ -29,10 +29,10 @@ static uint64_t slice_start(const struct img_file *file)
 static ssize_t slice_pread(struct img_file *file, void *buf, size_t len,
                            uint64_t off)
 {
-    if (off >= file->len) {
+    if (off >= img_file_len(file)) {
         return 0;
     }
-    len = (size_t)img_min(len, file->len - off);
+    len = (size_t)img_min(len, img_file_len(file) - off);
     return file->inner->ops->pread(file->inner, buf, len,
                                    slice_start(file) + off);
 }
@@ -40,21 +40,22 @@ static ssize_t slice_pread(struct img_file *file, void *buf, size_t len,
 static int slice_hole(struct img_file *file, uint64_t off, uint64_t len,
                       bool *is_hole, uint64_t *run_len, struct img_error *err)
 {
-    if (off >= file->len) {
+    if (off >= img_file_len(file)) {
         *is_hole = true;
         *run_len = len;
         return 0;
     }
     return img_file_next_hole(file->inner, slice_start(file) + off,
-                              img_min(len, file->len - off), is_hole, run_len,
-                              err);
+                              img_min(len, img_file_len(file) - off), is_hole,
+                              run_len, err);
 }
 
 /* Cut EXTENT, in inner's offsets, to the slice and move it there. */
 static void slice_clip(const struct img_file *file, struct img_physical *extent)
 {
     uint64_t start = slice_start(file);
-    uint64_t end = img_min(extent->off + extent->len, start + file->len);
+    uint64_t end =
+        img_min(extent->off + extent->len, start + img_file_len(file));
 
     if (extent->off < start) {
         extent->physical_off += start - extent->off;
@@ -69,16 +70,45 @@ static int slice_physical(struct img_file *file, uint64_t off, uint64_t len,
                           bool *supported, struct img_error *err)
 {
     /* An empty range past the end still has to say what is supported. */
-    off = img_min(off, file->len);
+    off = img_min(off, img_file_len(file));
     if (img_file_physical(file->inner, slice_start(file) + off,
-                          img_min(len, file->len - off), out, nr, out_nr,
-                          supported, err)) {
+                          img_min(len, img_file_len(file) - off), out, nr,
+                          out_nr, supported, err)) {
         return -1;
     }
     for (size_t i = 0; i < *out_nr; i++) {
         slice_clip(file, &out[i]);
     }
     return 0;
+}
+
+static ssize_t slice_pwrite(struct img_file *file, const void *buf, size_t len,
+                            uint64_t off)
+{
+    return file->inner->ops->pwrite(file->inner, buf, len,
+                                    slice_start(file) + off);
+}
+
+static int slice_zero(struct img_file *file, uint64_t off, uint64_t len,
+                      enum img_zero_mode mode)
+{
+    return file->inner->ops->zero(file->inner, slice_start(file) + off, len,
+                                  mode);
+}
+
+static void slice_discard(struct img_file *file, uint64_t off, uint64_t len)
+{
+    file->inner->ops->discard(file->inner, slice_start(file) + off, len);
+}
+
+static int slice_reserve(struct img_file *file, uint64_t off, uint64_t len)
+{
+    return file->inner->ops->reserve(file->inner, slice_start(file) + off, len);
+}
+
+static int slice_flush(struct img_file *file)
+{
+    return file->inner->ops->flush(file->inner);
 }
 
 static void slice_free(struct img_file *file)
@@ -91,6 +121,11 @@ static const struct img_file_ops slice_ops = {
     .pread = slice_pread,
     .hole = slice_hole,
     .physical = slice_physical,
+    .pwrite = slice_pwrite,
+    .zero = slice_zero,
+    .discard = slice_discard,
+    .reserve = slice_reserve,
+    .flush = slice_flush,
     .free = slice_free,
 };
 
@@ -99,11 +134,11 @@ int img_file_slice(struct img_file *inner, uint64_t off, uint64_t len,
 {
     struct slice_file *slice;
 
-    if (!img_range_fits(off, len, inner->len)) {
+    if (!img_range_fits(off, len, img_file_len(inner))) {
         img_fail(err, IMG_CORRUPT,
                  "%" PRIu64 " bytes from offset %" PRIu64
                  " lie outside the file: found a length of %" PRIu64 " bytes",
-                 len, off, inner->len);
+                 len, off, img_file_len(inner));
         img_error_set_path(err, inner->path);
         return -1;
     }
@@ -120,7 +155,8 @@ int img_file_slice(struct img_file *inner, uint64_t off, uint64_t len,
         return -1;
     }
     slice->start = off;
-    slice->file.len = len;
+    atomic_init(&slice->file.len, len);
+    slice->file.is_bounded = true;
     slice->file.fd = inner->fd;
     slice->file.base = inner->base + off;
     slice->file.direct_align = inner->direct_align;

@@ -32,8 +32,8 @@ enum img_file_kind {
 enum img_lock_mode {
     IMG_LOCK_NONE,   /* take and test nothing (--force-share) */
     IMG_LOCK_READER, /* consistent read; nobody else may write or resize */
-    IMG_LOCK_WRITER, /* read, write, resize; others may only read what is
-                        consistent, which a reader of QEMU's is not */
+    IMG_LOCK_WRITER, /* read, write, resize; nobody else may do either, and a
+                        reader of QEMU's is kept out */
 };
 
 struct img_open_options {
@@ -48,9 +48,10 @@ struct img_open_options {
  * block device is accepted: FIFOs, sockets, directories and character
  * devices are IMG_UNSUPPORTED and named. With roots the kernel confines the
  * resolution (openat2, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS); a path
- * outside is IMG_DENIED. With IMG_LOCK_READER QEMU's locks are taken: a
+ * outside is IMG_DENIED. Unless IMG_LOCK_NONE, QEMU's locks are taken: a
  * conflict is IMG_LOCKED and the text names the holder (process id and
- * command) where /proc tells. Errors carry the path.
+ * command) where /proc tells. A file that is to be writable and cannot be is
+ * IMG_DENIED. Errors carry the path.
  */
 int img_file_open(const char *path, const struct img_open_options *options,
                   struct img_file **out, struct img_error *err);
@@ -91,6 +92,11 @@ struct img_fault {
     uint64_t fail_from_off; /* reads touching [off, off + len) fail too */
     uint64_t fail_len;      /* 0: no such range */
     size_t short_read;      /* at most so many bytes a call; 0: no limit */
+    /* Writing: 1-based numbers of the calls that fail with fail_errno. Zeroing
+       and reserving count as writes. Discards never fail. */
+    uint64_t fail_at_write, fail_at_flush, fail_at_resize;
+    size_t short_write; /* at most so many bytes a call; 0: no limit */
+    uint64_t space_len; /* ENOSPC for what would lie beyond; 0: no limit */
 };
 
 /* Wrap INNER (own reference). The faults are copied. Has no descriptor. */

@@ -37,7 +37,9 @@ enum img_zero_mode {
 /*
  * [OFF, OFF + LEN) reads as zeros afterwards, by the cheapest means there is:
  * beyond the end by growing the file, a hole, FALLOC_FL_ZERO_RANGE,
- * BLKZEROOUT, at last by writing zeros.
+ * BLKZEROOUT, at last by writing zeros. Beyond the end it is a resize: no
+ * other thread may write past the end at the same time (an engine of the same
+ * thread may).
  */
 int img_file_zero(struct img_file *file, uint64_t off, uint64_t len,
                   enum img_zero_mode mode, struct img_error *err);
@@ -55,7 +57,7 @@ int img_file_resize(struct img_file *file, uint64_t len, struct img_error *err);
 /*
  * Reserve the space of [OFF, OFF + LEN): fallocate, and where the file system
  * has none or FULL is set, written zeros. Existing bytes stay. The file grows
- * to OFF + LEN where it is shorter. Nothing is done for devices unless FULL.
+ * to OFF + LEN where it is shorter. Devices have their space: nothing is done.
  */
 int img_file_reserve(struct img_file *file, uint64_t off, uint64_t len,
                      bool full, struct img_error *err);
@@ -74,9 +76,11 @@ int img_file_share(struct img_file *dst, uint64_t dst_off, struct img_file *src,
 int img_file_flush(struct img_file *file, struct img_error *err);
 
 /*
- * An engine wrote LEN bytes at OFF through img_file_fd: img_file_len takes
- * note of it. Any thread.
+ * For an engine that writes LEN bytes at OFF through img_file_fd itself: note
+ * it before the write is begun (nothing else may cut the file below it then),
+ * and when it is done (img_file_len knows it then). Any thread.
  */
+void img_file_note_writing(struct img_file *file, uint64_t off, uint64_t len);
 void img_file_note_written(struct img_file *file, uint64_t off, uint64_t len);
 
 /* Bytes that the file system of FILE can still take; UINT64_MAX: unknown. A
