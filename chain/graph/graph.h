@@ -31,6 +31,7 @@ struct chain {
     struct img_error broken; /* code IMG_OK: the chain is whole */
     char *broken_command;    /* see chain_broken_command */
     bool is_top_only;
+    bool is_backing_given; /* the top's backing file is the caller's choice */
 };
 
 /* What is needed to open layers, all borrowed. */
@@ -42,10 +43,11 @@ struct chain_opener {
 
 /*
  * Open the file of LAYER (path and ref are set), cut the slice out of it and
- * note its stamp. The top's may be given (chain_options.file, fd).
+ * note its stamp. It becomes layer chain->nr; the top's may be given
+ * (chain_options.file, fd).
  */
 int chain_layer_open_file(struct chain_layer *layer,
-                          const struct chain_opener *opener, bool is_top,
+                          const struct chain_opener *opener,
                           struct img_error *err);
 /*
  * Open the image in the layer's file: as FORMAT, or as what it is probed as
@@ -53,7 +55,8 @@ int chain_layer_open_file(struct chain_layer *layer,
  */
 int chain_layer_open_image(struct chain_layer *layer, const char *format,
                            const char *snapshot, struct img_error *err);
-/* Open the external data file that the layer's image wants. */
+/* Open the external data file that the image of LAYER, the lowest so far,
+   wants. */
 int chain_layer_open_data_file(struct chain_layer *layer,
                                const struct chain_opener *opener,
                                struct img_error *err);

@@ -15,6 +15,7 @@
 #include <chain/formats.h>
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/write.h>
 #include <qcow2/image.h>
 
 #define SECTOR_LEN 512u
@@ -71,31 +72,64 @@ static int apply_slice(const struct chain_ref *ref, struct img_file **file,
     return 0;
 }
 
-/* The top's file may be open already, or its descriptor be inherited. */
-static int open_given(struct chain_layer *layer,
-                      const struct chain_opener *opener, struct img_error *err)
+/* How files of layer IDX are opened. */
+static struct img_open_options how_to_open(const struct chain_opener *opener,
+                                           size_t idx)
 {
     const struct chain_options *options = opener->options;
+    struct img_open_options how = opener->file_options;
 
-    if (!options->file) {
-        return img_file_open_fd(options->fd, layer->path, &opener->file_options,
-                                &layer->file, err);
+    if (idx == 0 ? options->write_top : idx == options->write_layer) {
+        how.writable = true;
+        how.lock = IMG_LOCK_WRITER;
     }
-    layer->file = img_file_ref(options->file);
-    return options->force_share ? 0 : img_file_lock_reader(layer->file, err);
+    return how;
+}
+
+/* Use FILE, which the caller has open, as HOW says. */
+static int take_given(struct img_file *file, const struct img_open_options *how,
+                      struct img_file **out, struct img_error *err)
+{
+    if (how->writable && !img_file_is_writable(file)) {
+        return img_fail(err, IMG_USAGE,
+                        "it is to be written, but was opened for reading");
+    }
+    *out = img_file_ref(file);
+    switch (how->lock) {
+    case IMG_LOCK_WRITER:
+        return img_file_lock_writer(file, err);
+    case IMG_LOCK_READER:
+        return img_file_lock_reader(file, err);
+    case IMG_LOCK_NONE:
+        break;
+    }
+    return 0;
+}
+
+/* The top's file may be open already, or its descriptor be inherited. */
+static int open_file(struct chain_layer *layer,
+                     const struct chain_opener *opener, struct img_error *err)
+{
+    const struct chain_options *options = opener->options;
+    size_t idx = opener->chain->nr;
+    const struct img_open_options how = how_to_open(opener, idx);
+
+    if (idx == 0 && options->file) {
+        return take_given(options->file, &how, &layer->file, err);
+    }
+    if (idx == 0 && options->fd >= 0) {
+        return img_file_open_fd(options->fd, layer->path, &how, &layer->file,
+                                err);
+    }
+    return img_file_open(layer->path, &how, &layer->file, err);
 }
 
 int chain_layer_open_file(struct chain_layer *layer,
-                          const struct chain_opener *opener, bool is_top,
+                          const struct chain_opener *opener,
                           struct img_error *err)
 {
-    const struct chain_options *options = opener->options;
-    bool is_given = is_top && (options->file || options->fd >= 0);
-    int r = is_given ? open_given(layer, opener, err)
-                     : img_file_open(layer->path, &opener->file_options,
-                                     &layer->file, err);
-
-    if (r < 0 || img_file_stamp(layer->file, &layer->stamp, err) < 0 ||
+    if (open_file(layer, opener, err) < 0 ||
+        img_file_stamp(layer->file, &layer->stamp, err) < 0 ||
         check_kind(layer->ref, layer->file, err) < 0 ||
         (layer->ref->has_slice &&
          apply_slice(layer->ref, &layer->file, err) < 0)) {
@@ -192,6 +226,17 @@ int chain_layer_open_image(struct chain_layer *layer, const char *format,
     return r;
 }
 
+static int open_data_file(const char *path, const struct chain_opener *opener,
+                          struct img_file **out, struct img_error *err)
+{
+    size_t idx = opener->chain->nr - 1;
+    const struct img_open_options how = how_to_open(opener, idx);
+
+    return idx == 0 && opener->options->data_file
+               ? take_given(opener->options->data_file, &how, out, err)
+               : img_file_open(path, &how, out, err);
+}
+
 /*
  * A data file name is a plain path, never a protocol or json:. A relative one
  * is taken against the folder of the image, as backing names are; QEMU 7.2
@@ -215,7 +260,7 @@ int chain_layer_open_data_file(struct chain_layer *layer,
         return -1;
     }
     path = chain_name_join(layer->path, name, err);
-    if (!path || img_file_open(path, &opener->file_options, &file, err) < 0 ||
+    if (!path || open_data_file(path, opener, &file, err) < 0 ||
         img_file_stamp(file, &layer->data_stamp, err) < 0 ||
         chain_identity_add(&opener->chain->files, file, opener->chain->nr - 1,
                            true, &met, err) < 0) {

@@ -99,6 +99,46 @@ static int top_format(const struct chain_ref *ref, const char *given,
     return 0;
 }
 
+static int copy_text(const char *text, char **out, struct img_error *err)
+{
+    free(*out);
+    *out = text ? img_strndup(text, strlen(text), err) : NULL;
+    return text && !*out ? -1 : 0;
+}
+
+/* The caller says which backing file the top is to have. */
+static int give_backing(struct chain_layer *top,
+                        const struct chain_options *options,
+                        struct img_error *err)
+{
+    const char *name = options->backing_name;
+    struct img_image *image = top->image;
+
+    if (!name) {
+        return 0;
+    }
+    if (name[0] == '\0') {
+        name = NULL;
+    }
+    if (top->ref->backing || top->ref->is_backing_null) {
+        img_fail(err, IMG_USAGE,
+                 "its json: name says already what its backing file is");
+        img_error_set_path(err, top->path);
+        return -1;
+    }
+    if (name && !image->supports_backing) {
+        img_fail(err, IMG_UNSUPPORTED, "the format %s has no backing file",
+                 image->format);
+        img_error_set_path(err, top->path);
+        return -1;
+    }
+    return copy_text(name, &image->backing_name, err) < 0 ||
+                   copy_text(name ? options->backing_format : NULL,
+                             &image->backing_format, err) < 0
+               ? -1
+               : 0;
+}
+
 static int open_top(const char *operand, const struct chain_opener *opener,
                     struct img_error *err)
 {
@@ -117,15 +157,17 @@ static int open_top(const char *operand, const struct chain_opener *opener,
     }
     layer->ref = &layer->own_ref;
     layer->path = img_strndup(layer->ref->path, strlen(layer->ref->path), err);
-    if (!layer->path || chain_layer_open_file(layer, opener, true, err) < 0 ||
+    if (!layer->path || chain_layer_open_file(layer, opener, err) < 0 ||
         check_identity(NULL, layer, opener, err) < 0) {
         return -1;
     }
     /* From here on the set of files refers to the layer's file. */
     struct chain_layer *top = layer;
-    return chain_push(opener->chain, &layer, err) < 0
+    return chain_push(opener->chain, &layer, err) < 0 ||
+                   chain_layer_open_image(top, format, options->snapshot, err) <
+                       0
                ? -1
-               : chain_layer_open_image(top, format, options->snapshot, err);
+               : give_backing(top, options, err);
 }
 
 /* Find out what UPPER names as its backing file. */
@@ -208,7 +250,7 @@ static int open_backing(const struct chain_layer *upper,
         return -1;
     }
     bool is_undeclared = !format && !opener->options->allow_probe;
-    if (chain_layer_open_file(layer, opener, false, err) < 0) {
+    if (chain_layer_open_file(layer, opener, err) < 0) {
         return is_undeclared
                    ? chain_fail_undeclared(opener->chain, upper, layer, err)
                    : -1;
@@ -293,6 +335,7 @@ int chain_open(const char *operand, const struct chain_options *options,
         return -1;
     }
     chain->is_top_only = options->top_only;
+    chain->is_backing_given = options->backing_name != NULL;
     if (open_top(operand, &opener, err) < 0) {
         chain_free(chain);
         return -1;

@@ -28,6 +28,22 @@ static const char *suggested_format(const struct chain_layer *lower)
     return probe.format->name;
 }
 
+/* The caller named it, and is to say what it is: no command is run for that. */
+static int fail_not_given(const struct chain_layer *upper,
+                          const struct chain_layer *lower,
+                          struct img_error *err)
+{
+    const char *format = suggested_format(lower);
+    char shown[512];
+
+    img_escape(lower->path, strlen(lower->path), shown, sizeof(shown));
+    img_fail(err, IMG_UNDECLARED,
+             "the format of the new backing file \"%s\" is not given%s%s",
+             shown, format ? "; it looks like " : "", format ? format : "");
+    img_error_set_path(err, upper->path);
+    return -1;
+}
+
 /* Named by a json: name's "backing": no header is there to record it in. */
 static int fail_nested(const struct chain_layer *upper,
                        const struct chain_layer *lower, struct img_error *err)
@@ -78,6 +94,9 @@ int chain_fail_undeclared(struct chain *chain, const struct chain_layer *upper,
 
     if (lower->ref != &lower->own_ref) {
         return fail_nested(upper, lower, err);
+    }
+    if (chain->is_backing_given && upper == chain->layers[0]) {
+        return fail_not_given(upper, lower, err);
     }
     img_escape(name, strlen(name), shown, sizeof(shown));
     if (!upper->image->is_readable) {

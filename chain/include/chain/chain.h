@@ -40,14 +40,17 @@ struct chain_options {
     struct img_file *file; /* the top file, open already, not locked or with
                               a writer's locks; the operand only names it;
                               an own reference is taken */
-    int fd;                /* inherited descriptor of the top file, or -1 */
-    bool force_share;      /* take and test no lock */
-    bool allow_probe;      /* probe backing files of unrecorded format */
-    bool direct;           /* O_DIRECT for data */
-    bool top_only;         /* open nothing but the named file */
-    bool keep_broken;      /* see chain_broken */
-    bool write_top;        /* open the top for writing, with such locks */
-    size_t write_layer;    /* the same for this lower layer; 0: none */
+    struct img_file *data_file; /* the same for its external data file */
+    int fd;             /* inherited descriptor of the top file, or -1 */
+    bool force_share;   /* take and test no lock */
+    bool allow_probe;   /* probe backing files of unrecorded format */
+    bool direct;        /* O_DIRECT for data */
+    bool top_only;      /* open nothing but the named file */
+    bool keep_broken;   /* see chain_broken */
+    bool write_top;     /* open the top and its external data file for
+                           writing, with a writer's locks; FILE and
+                           DATA_FILE then must be open for writing */
+    size_t write_layer; /* the same for this lower layer; 0: none */
     /* Read the top as if it recorded this backing file, which is resolved as
        if it stood in its header; "": as if it recorded none. NULL: as it is */
     const char *backing_name;
@@ -109,7 +112,9 @@ int chain_find_file(const struct chain *chain, const struct img_file *file);
 
 /*
  * Fails with IMG_CHANGED, naming the file, when any file of the chain is not
- * as it was when the chain was opened (inode, size, times).
+ * as it was when the chain was opened (inode, size, times). Files that it has
+ * open for writing are left out: they change by this process, and a writer's
+ * locks keep others away.
  */
 IMG_PUBLIC int chain_check_unchanged(const struct chain *chain,
                                      struct img_error *err);
