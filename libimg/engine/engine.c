@@ -87,7 +87,7 @@ int img_engine_submit(struct img_engine *engine, struct img_request *request,
 {
     if (engine->in_flight == engine->depth) {
         return img_fail(err, IMG_LIMIT,
-                        "the engine is full: found %u reads in flight, "
+                        "the engine is full: found %u requests in flight, "
                         "expected fewer",
                         engine->in_flight);
     }

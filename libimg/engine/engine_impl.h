@@ -45,21 +45,22 @@ int img_engine_sync_new(struct img_engine **out, struct img_error *err);
 int img_engine_uring_new(unsigned depth, struct img_engine **out,
                          struct img_error *err);
 
-/* One read of a request for a file descriptor: what a kernel is asked. */
+/* A part of a request for a file descriptor: what a kernel is asked. */
 struct img_request_step {
+    enum img_request_op op;
     int fd;
-    void *buf;
+    void *buf; /* a write leaves it as it is */
     uint32_t len;
     uint64_t off; /* in the descriptor */
 };
 
-/* Must the bytes be fetched with img_file_read_padded? */
+/* Has the file no descriptor? */
 bool img_request_needs_sync(const struct img_request *request);
-/* Fetch all that is missing now and set the result. */
+/* Read or write all that is missing now and set the result. */
 void img_request_finish_sync(struct img_request *request);
 /*
- * The next read that REQUEST needs. False: it is finished (result is set).
- * Allocates the bounce buffer if the read is not aligned.
+ * The next step that REQUEST needs. False: it is finished (result is set).
+ * Allocates the bounce buffer if the step is not aligned.
  */
 bool img_request_next_step(struct img_request *request,
                            struct img_request_step *step);

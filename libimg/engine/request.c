@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Room engine: how a request becomes reads of a descriptor.
+ * Room engine: how a request becomes reads or writes of a descriptor.
  *
  * A request is done step by step: done_ bytes are settled, each answer of
- * the kernel adds to them until the request is full or the file ends, where
- * the rest is zeroed. A step that direct I/O would refuse reads an aligned
- * window around it into a bounce buffer.
+ * the kernel adds to them until the request is full or, reading, the file
+ * ends, where the rest is zeroed.
+ *
+ * A step that direct I/O would refuse reads an aligned window around it into
+ * a bounce buffer; one that writes whole blocks from a badly placed buffer
+ * is copied to one. Writing parts of blocks is left to img_file_write, which
+ * knows how two requests share a block.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +17,7 @@
 
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/write.h>
 
 #include "engine_impl.h"
 
@@ -58,26 +63,59 @@ bool img_request_needs_sync(const struct img_request *request)
     return img_file_fd(request->file, &base) < 0;
 }
 
+/* Errors that no system call is behind have an errno, too. */
+static int errno_of(const struct img_error *err)
+{
+    if (err->sys_errno) {
+        return err->sys_errno;
+    }
+    switch ((int)err->code) {
+    case IMG_USAGE: /* not open for writing */
+        return EBADF;
+    case IMG_LIMIT: /* past the end of what can be written */
+        return EFBIG;
+    case IMG_MEMORY:
+        return ENOMEM;
+    default:
+        return EIO;
+    }
+}
+
+static int read_rest(const struct img_request *request, struct img_error *err)
+{
+    char *buf = (char *)request->buf + request->done_;
+    size_t len = request->len - request->done_;
+
+    if (request->off > UINT64_MAX - request->done_) {
+        memset(buf, 0, len);
+        return 0;
+    }
+    return img_file_read_padded(request->file, buf, len,
+                                request->off + request->done_, NULL, err);
+}
+
+/* done_ bytes were written inside the file, so that the sum fits. */
+static int write_rest(const struct img_request *request, struct img_error *err)
+{
+    return img_file_write(
+        request->file, (const char *)request->buf + request->done_,
+        request->len - request->done_, request->off + request->done_, err);
+}
+
 void img_request_finish_sync(struct img_request *request)
 {
     struct img_error err;
+    int rc = request->op == IMG_REQUEST_WRITE ? write_rest(request, &err)
+                                              : read_rest(request, &err);
 
-    request->result = 0;
-    if (request->off > UINT64_MAX - request->done_) {
-        memset((char *)request->buf + request->done_, 0,
-               request->len - request->done_);
-    } else if (img_file_read_padded(
-                   request->file, (char *)request->buf + request->done_,
-                   request->len - request->done_, request->off + request->done_,
-                   NULL, &err)) {
-        request->result = err.sys_errno ? -err.sys_errno : -EIO;
-    }
+    request->result = rc ? -errno_of(&err) : 0;
     request->done_ = request->len;
 }
 
+/* Reading, nothing more is to be had. */
 static void finish(struct img_request *request, int result)
 {
-    if (result == 0) {
+    if (result == 0 && request->op != IMG_REQUEST_WRITE) {
         memset((char *)request->buf + request->done_, 0,
                request->len - request->done_);
     }
@@ -113,7 +151,26 @@ static bool prepare_bounce(struct img_request *request,
     step->buf = request->bounce_;
     step->off = start;
     step->len = (uint32_t)img_align_up(want, at->align);
+    if (request->op == IMG_REQUEST_WRITE) {
+        memcpy(request->bounce_, at->buf, step->len);
+    }
     return true;
+}
+
+/*
+ * May the rest be written through the descriptor? Only what is inside the
+ * file and whole blocks.
+ */
+static bool is_plain_write(const struct img_request *request,
+                           const struct position *at)
+{
+    uint64_t left = request->len - request->done_;
+
+    return img_file_is_writable(request->file) && at->len == left &&
+           ((at->off | at->len) & (at->align - 1)) == 0 &&
+           (img_file_kind(request->file) != IMG_FILE_BLOCK ||
+            img_range_fits(request->off + request->done_, left,
+                           img_file_len(request->file)));
 }
 
 bool img_request_next_step(struct img_request *request,
@@ -122,11 +179,19 @@ bool img_request_next_step(struct img_request *request,
     struct position at = find_position(request);
     uint64_t base;
 
+    if (request->op == IMG_REQUEST_WRITE && !is_plain_write(request, &at)) {
+        img_request_finish_sync(request);
+        return false;
+    }
     if (at.len == 0) {
         finish(request, 0);
         return false;
     }
+    step->op = request->op;
     step->fd = img_file_fd(request->file, &base);
+    if (request->op == IMG_REQUEST_WRITE) {
+        img_file_note_writing(request->file, request->off, request->len);
+    }
     if (at.needs_bounce) {
         return prepare_bounce(request, &at, step);
     }
@@ -158,7 +223,7 @@ bool img_request_take_result(struct img_request *request, int res)
     if (res == -EINTR) {
         return true;
     }
-    if (res == -EAGAIN) { /* cannot be read asynchronously: do it here */
+    if (res == -EAGAIN) { /* cannot be done asynchronously: do it here */
         img_request_finish_sync(request);
         return false;
     }
@@ -166,9 +231,15 @@ bool img_request_take_result(struct img_request *request, int res)
         finish(request, res);
         return false;
     }
-    n = at.needs_bounce ? take_bounced(request, &at, (size_t)res) : (size_t)res;
+    if (request->op == IMG_REQUEST_WRITE) {
+        n = (size_t)res;
+        img_file_note_written(request->file, request->off + request->done_, n);
+    } else {
+        n = at.needs_bounce ? take_bounced(request, &at, (size_t)res)
+                            : (size_t)res;
+    }
     if (n == 0) {
-        finish(request, 0);
+        finish(request, request->op == IMG_REQUEST_WRITE ? -EIO : 0);
         return false;
     }
     request->done_ += n;

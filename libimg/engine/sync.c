@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Room engine: the synchronous twin. Each wait reads the oldest request.
+ * Room engine: the synchronous twin. Each wait does the oldest request.
  */
 #include <stdlib.h>
 

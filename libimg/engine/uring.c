@@ -8,11 +8,12 @@
  *
  * A request is in one of three places: the dispatcher's queue, the ring
  * (ring_nr: prepared and not answered), or done (finished, not handed back).
- * Those without a descriptor go from the queue to done unread, and are read
- * as they are handed back: the kernel works meanwhile.
+ * Those without a descriptor go from the queue to done as they are, and are
+ * done as they are handed back: the kernel works meanwhile.
  *
- * The ring is made disabled, restricted to plain reads and then enabled,
- * where the kernel can (5.10): whatever gets hold of it can open nothing.
+ * The ring is made disabled, restricted to plain reads and writes and then
+ * enabled, where the kernel can (5.10): whatever gets hold of it can open
+ * nothing.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -50,7 +51,11 @@ static void advance(struct uring_engine *uring, struct img_request *request)
         img_request_queue_push(&uring->done, request);
         return;
     }
-    io_uring_prep_read(sqe, step.fd, step.buf, step.len, step.off);
+    if (step.op == IMG_REQUEST_WRITE) {
+        io_uring_prep_write(sqe, step.fd, step.buf, step.len, step.off);
+    } else {
+        io_uring_prep_read(sqe, step.fd, step.buf, step.len, step.off);
+    }
     io_uring_sqe_set_data(sqe, request);
     uring->ring_nr++;
 }
@@ -107,7 +112,7 @@ static int enter(struct uring_engine *uring, bool must_wait,
         return 0;
     }
     if ((rc != -EAGAIN && rc != -EBUSY) || is_kernel_idle(uring)) {
-        return img_fail_sys(err, -rc, "cannot submit reads to io_uring");
+        return img_fail_sys(err, -rc, "cannot submit requests to io_uring");
     }
     /* Short of resources: the rest is accepted after some answers. */
     while (must_wait && io_uring_wait_cqe(&uring->ring, &cqe) == -EINTR) {
@@ -186,25 +191,27 @@ static int register_call(const struct io_uring *ring, unsigned opcode,
                : 0;
 }
 
-/* Only plain reads. Kernels that cannot restrict go without. */
-static void restrict_to_reads(const struct io_uring *ring)
+/* Only plain reads and writes. Kernels that cannot restrict go without. */
+static void restrict_ring(const struct io_uring *ring)
 {
-    struct io_uring_restriction only_read = {
-        .opcode = IORING_RESTRICTION_SQE_OP,
-        .sqe_op = IORING_OP_READ,
+    struct io_uring_restriction allowed[] = {
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
+        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE},
     };
 
-    (void)register_call(ring, IORING_REGISTER_RESTRICTIONS, &only_read, 1);
+    (void)register_call(ring, IORING_REGISTER_RESTRICTIONS, allowed,
+                        sizeof(allowed) / sizeof(allowed[0]));
 }
 
-/* IORING_OP_READ is younger (5.6) than rings (5.1). */
-static int check_can_read(struct io_uring *ring)
+/* IORING_OP_READ and its twin are younger (5.6) than rings (5.1). */
+static int check_operations(struct io_uring *ring)
 {
     struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-    bool can_read = probe && io_uring_opcode_supported(probe, IORING_OP_READ);
+    bool has_both = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
+                    io_uring_opcode_supported(probe, IORING_OP_WRITE);
 
     io_uring_free_probe(probe);
-    return can_read ? 0 : -EOPNOTSUPP;
+    return has_both ? 0 : -EOPNOTSUPP;
 }
 
 /* 0 or a negative errno, with which nothing is left behind. */
@@ -216,10 +223,10 @@ static int make_ring(unsigned depth, unsigned flags, struct io_uring *ring)
         return rc;
     }
     if (flags & IORING_SETUP_R_DISABLED) {
-        restrict_to_reads(ring);
+        restrict_ring(ring);
         rc = register_call(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     } else {
-        rc = check_can_read(ring);
+        rc = check_operations(ring);
     }
     if (rc < 0) {
         io_uring_queue_exit(ring);

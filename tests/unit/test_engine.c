@@ -119,7 +119,7 @@ static void check_random(enum img_engine_kind kind, struct img_file *file,
                          const uint8_t *want, uint64_t want_len)
 {
     struct img_engine *engine = new_engine(kind, DEPTH);
-    struct slot slots[DEPTH];
+    struct slot slots[DEPTH] = {0};
     struct slot *idle[DEPTH];
     struct img_request *done;
     unsigned idle_nr, submitted = 0;
@@ -336,8 +336,8 @@ START_TEST(test_limits)
         unit_ok(img_engine_submit(engine, &a, &err), &err);
         unit_ok(img_engine_submit(engine, &b, &err), &err);
         unit_fails(img_engine_submit(engine, &c, &err), &err, IMG_LIMIT,
-                   "the engine is full: found 2 reads in flight, expected "
-                   "fewer");
+                   "the engine is full: found 2 requests in flight, "
+                   "expected fewer");
         unit_ok(img_engine_wait(engine, &done, &err), &err);
         unit_ok(img_engine_submit(engine, &c, &err), &err);
         ck_assert_uint_eq(img_engine_in_flight(engine), 2);
