@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A new image that is written and flushed, and whose name has yet to appear.
+ */
+#ifndef CHAIN_OPS_CREATION_H
+#define CHAIN_OPS_CREATION_H
+
+#include <img/newfile.h>
+
+#include "create_plan.h"
+
+enum chain_creation_kind {
+    CHAIN_CREATION_REPLACE, /* a regular file of that name is replaced */
+    CHAIN_CREATION_NEW,     /* the name must be free */
+    CHAIN_CREATION_NAMED,   /* the same, and it has a temporary name */
+    CHAIN_CREATION_SCRATCH, /* in memory, to be judged and forgotten */
+};
+
+struct chain_creation {
+    struct img_newfile *newfile; /* NULL: a block device, or in memory */
+    struct img_file *file;       /* own reference */
+    struct img_newfile *data_newfile;
+    struct img_file *data_file;
+};
+
+/*
+ * Write what PLAN says. A block device of the plan's path is written in place
+ * (not with NEW and NAMED: IMG_USAGE). After a failure nothing is left but,
+ * of a device, what the text says.
+ */
+int chain_creation_write(const struct chain_create_plan *plan,
+                         enum chain_creation_kind kind,
+                         struct chain_creation *out, struct img_error *err);
+/* Let the names appear: the data file's first. */
+int chain_creation_publish(struct chain_creation *creation,
+                           struct img_error *err);
+/* What was not published is gone. */
+void chain_creation_fini(struct chain_creation *creation);
+
+/*
+ * Could it be written? Looks at the name that PLAN gives, the folder, the
+ * space, and who uses what is there; writes nothing.
+ */
+int chain_creation_check(const struct chain_create_plan *plan,
+                         enum chain_creation_kind kind, struct img_error *err);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names in folders: see place.h. */
+#include "place.h"
+
+#include <string.h>
+
+#include <img/memory.h>
+
+char *chain_place_folder(const char *path, struct img_error *err)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (!slash) {
+        return img_strndup(".", 1, err);
+    }
+    return img_strndup(path, slash == path ? 1 : (size_t)(slash - path), err);
+}
+
+int chain_place_find(const char *path, const struct img_roots *roots,
+                     struct chain_place *out, struct img_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    struct img_stamp stamp;
+    IMG_AUTO(img_free_ptr) char *folder = chain_place_folder(path, err);
+
+    if (!folder) {
+        return -1;
+    }
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        img_fail(err, IMG_USAGE, "the path does not end in the name of a file");
+        img_error_set_path(err, path);
+        return -1;
+    }
+    if (img_path_stamp(folder, roots, &stamp, err) < 0) {
+        img_error_set_path(err, folder);
+        return -1;
+    }
+    *out = (struct chain_place){stamp.dev, stamp.ino, name};
+    return 0;
+}
+
+bool chain_place_is_same(const struct chain_place *a,
+                         const struct chain_place *b)
+{
+    return a->dev == b->dev && a->ino == b->ino &&
+           strcmp(a->name, b->name) == 0;
+}
+
+bool chain_stamp_is_same_file(const struct img_stamp *a,
+                              const struct img_stamp *b)
+{
+    if (a->rdev != 0 || b->rdev != 0) {
+        return a->rdev == b->rdev;
+    }
+    return a->dev == b->dev && a->ino == b->ino;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which name a path is, whether or not a file of that name exists. */
+#ifndef CHAIN_OPS_PLACE_H
+#define CHAIN_OPS_PLACE_H
+
+#include <img/file.h>
+
+/* A folder, by identity, and a name in it. */
+struct chain_place {
+    uint64_t dev, ino;
+    const char *name; /* borrowed from the path: its last part */
+};
+
+/* IMG_USAGE when PATH ends in no name ("a/", "..", ""). */
+int chain_place_find(const char *path, const struct img_roots *roots,
+                     struct chain_place *out, struct img_error *err);
+bool chain_place_is_same(const struct chain_place *a,
+                         const struct chain_place *b);
+
+/* The folder part of PATH, "." where it has none. Free with free(). */
+char *chain_place_folder(const char *path, struct img_error *err);
+
+/* Do two stamps tell of one file or one device? */
+bool chain_stamp_is_same_file(const struct img_stamp *a,
+                              const struct img_stamp *b);
+
+#endif
