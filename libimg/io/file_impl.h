@@ -102,6 +102,11 @@ void img_posix_stamp_of(const struct stat *st, struct img_stamp *out);
 /* For S_IFMT bits: "a directory". */
 const char *img_posix_kind_name(mode_t mode);
 
+/* Check, lock and wrap FD, which it owns from now on (also on failure). */
+int img_file_adopt(int fd, const char *path,
+                   const struct img_open_options *options,
+                   struct img_file **out, struct img_error *err);
+
 /* A regular file or block device over FD, which it owns from now on. */
 int img_posix_new(int fd, const char *path, struct img_file **out,
                   struct img_error *err);

@@ -188,6 +188,13 @@ static int adopt(int fd, bool is_own, const char *path,
     return 0;
 }
 
+int img_file_adopt(int fd, const char *path,
+                   const struct img_open_options *options,
+                   struct img_file **out, struct img_error *err)
+{
+    return adopt(fd, true, path, options, out, err);
+}
+
 int img_file_open(const char *path, const struct img_open_options *options,
                   struct img_file **out, struct img_error *err)
 {
