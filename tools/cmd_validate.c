@@ -88,14 +88,14 @@ static int option_report(void *field, const char *arg, struct img_error *err)
             option_report, 0),                                                 \
         ROW(0, NULL, NULL, NULL, NULL, 0)
 
-const struct option_spec snapshot_options[] = {
+const struct option_spec validate_snapshot_options[] = {
     FILE_OPTIONS,
     {0, "allow-larger", NULL, "a larger overlay is wanted", option_flag,
      AT(allow_larger)},
     OTHER_OPTIONS,
 };
 
-const struct option_spec copy_options[] = {
+const struct option_spec validate_copy_options[] = {
     FILE_OPTIONS,
     {0, "shallow", NULL, "only the active layer is copied", option_flag,
      AT(shallow)},

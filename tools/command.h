@@ -18,6 +18,7 @@ enum {
 enum {
     WITHOUT_FORMAT = 1u << 0, /* -f */
     WITHOUT_FD = 1u << 1,     /* --fd */
+    WITHOUT_SHARE = 1u << 2,  /* -U: what is written is never shared */
 };
 
 struct command {
@@ -29,18 +30,25 @@ struct command {
     const char *notes;    /* what exit codes mean, and the like */
     const struct option_spec *options;
     size_t values_len;
+    /* Release what the command's own options allocated, or NULL. */
+    void (*fini)(void *values);
+    /* -o help: show what -o can set. NULL: the command has no -o. */
+    int (*choices)(const void *values);
     /* NR operands, ended by NULL. Returns the exit code. */
     int (*run)(void *opaque, char **operands, int nr);
     unsigned without;
-    int min_operands; /* with --fd one less */
-    int max_operands; /* -1: any number */
-    int usage_exit;   /* for bad options and operands */
+    bool has_signed_last; /* the last operand may be "-5G" */
+    int min_operands;     /* with --fd one less */
+    int max_operands;     /* -1: any number */
+    int usage_exit;       /* for bad options and operands */
 };
 
 extern const struct command commands[];
 
 extern const struct option_spec info_options[], map_options[], check_options[],
-    compare_options[], snapshot_options[], copy_options[], tree_options[];
+    compare_options[], tree_options[], validate_snapshot_options[],
+    validate_copy_options[], create_options[], copy_options[], rebase_options[],
+    commit_options[], amend_options[], resize_options[], snapshot_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -49,6 +57,20 @@ int cmd_compare(void *opaque, char **operands, int nr);
 int cmd_validate_snapshot(void *opaque, char **operands, int nr);
 int cmd_validate_copy(void *opaque, char **operands, int nr);
 int cmd_tree(void *opaque, char **operands, int nr);
+int cmd_create(void *opaque, char **operands, int nr);
+int cmd_copy(void *opaque, char **operands, int nr);
+int cmd_rebase(void *opaque, char **operands, int nr);
+int cmd_commit(void *opaque, char **operands, int nr);
+int cmd_amend(void *opaque, char **operands, int nr);
+int cmd_resize(void *opaque, char **operands, int nr);
+int cmd_snapshot(void *opaque, char **operands, int nr);
+
+/* -o help; and what else the commands' own options need. */
+int create_choices(const void *values);
+int copy_choices(const void *values);
+int amend_choices(const void *values);
+int snapshot_choices(const void *values);
+void snapshot_fini(void *values);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */
 const struct command *command_find(int argc, char **argv, int *words);

@@ -91,7 +91,7 @@ const struct command commands[] = {
                    "--dest /images/snap1.qcow2\n"
                    "      --dest-format qcow2 --require relative",
         .notes = VALIDATE_CODES,
-        .options = snapshot_options,
+        .options = validate_snapshot_options,
         .without = WITHOUT_FORMAT,
         .values_len = sizeof(struct validate_values),
         .min_operands = 0,
@@ -108,7 +108,7 @@ const struct command commands[] = {
                    "--dest /images/copy.qcow2\n"
                    "      --dest-format qcow2",
         .notes = VALIDATE_CODES,
-        .options = copy_options,
+        .options = validate_copy_options,
         .without = WITHOUT_FORMAT,
         .values_len = sizeof(struct validate_values),
         .min_operands = 0,

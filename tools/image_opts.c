@@ -8,17 +8,7 @@
 #include <string.h>
 
 #include "options.h"
-
-/* The value at TEXT without doubled commas, to OUT; returns where it ends. */
-static const char *take_value(const char *text, char *out)
-{
-    while (*text && (text[0] != ',' || text[1] == ',')) {
-        text += *text == ',' ? 1 : 0;
-        *out++ = *text++;
-    }
-    *out = '\0';
-    return text;
-}
+#include "words.h"
 
 /* QEMU takes suffixes here that a json: name does not. */
 static void set_option(struct img_json *object, const char *key,
@@ -40,14 +30,10 @@ static void set_option(struct img_json *object, const char *key,
 static int fill(struct img_json *object, const char *text,
                 struct img_error *err)
 {
-    IMG_AUTO(img_free_ptr) char *value = img_calloc(1, strlen(text) + 1, err);
-
-    if (!value) {
-        return -1;
-    }
     while (*text) {
         size_t key_len = strcspn(text, "=,");
         IMG_AUTO(img_free_ptr) char *key = img_strndup(text, key_len, err);
+        IMG_AUTO(img_free_ptr) char *value = NULL;
 
         if (!key) {
             return -1;
@@ -56,7 +42,10 @@ static int fill(struct img_json *object, const char *text,
             return img_fail(err, IMG_USAGE,
                             "--image-opts: expected KEY=VALUE,...");
         }
-        text = take_value(text + key_len + 1, value);
+        text = words_take(text + key_len + 1, &value, err);
+        if (!text) {
+            return -1;
+        }
         text += *text == ',' ? 1 : 0;
         set_option(object, key, value);
     }

@@ -63,6 +63,8 @@ static int run(const struct command *command, int argc, char **argv)
         message_error(&err);
     } else if (common->wants_help) {
         code = help_command(command);
+    } else if (common->wants_choices) {
+        code = command->choices(values);
     } else {
         int nr = argc - first;
 
@@ -78,6 +80,9 @@ static int run(const struct command *command, int argc, char **argv)
         } else {
             code = command->run(values, argv + first, nr);
         }
+    }
+    if (command->fini) {
+        command->fini(values);
     }
     options_fini(common);
     return code;

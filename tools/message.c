@@ -63,6 +63,18 @@ void message_failed(const char *fmt, ...)
     va_end(args);
 }
 
+void message_note(const char *fmt, ...)
+{
+    va_list args;
+
+    if (is_quiet) {
+        return;
+    }
+    va_start(args, fmt);
+    put_text(fmt, args);
+    va_end(args);
+}
+
 void message_detail(const char *fmt, ...)
 {
     va_list args;

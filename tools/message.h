@@ -14,6 +14,8 @@ void message_set_level(bool quiet, bool verbose);
 void message_error(const struct img_error *err);
 /* An error in words; the caller escapes what is not its own text. */
 void message_failed(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Worth knowing; not with -q. */
+void message_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Only with -v. */
 void message_detail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

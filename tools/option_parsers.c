@@ -117,18 +117,29 @@ static int parse_number(const char *arg, unsigned long max, unsigned long *out,
     return 0;
 }
 
-int option_depth(void *field, const char *arg, struct img_error *err)
+int option_number(const char *arg, unsigned max, unsigned *out,
+                  struct img_error *err)
 {
-    unsigned *depth = field;
     unsigned long value = 0;
 
-    if (parse_number(arg, CHAIN_MAX_DEPTH, &value, err) < 0) {
+    if (parse_number(arg, max, &value, err) < 0) {
         return -1;
     }
-    if (value == 0) {
+    *out = (unsigned)value;
+    return 0;
+}
+
+int option_depth(void *field, const char *arg, struct img_error *err)
+{
+    unsigned depth = 0;
+
+    if (option_number(arg, CHAIN_MAX_DEPTH, &depth, err) < 0) {
+        return -1;
+    }
+    if (depth == 0) {
         return img_fail(err, IMG_USAGE, "is no depth: at least 1");
     }
-    *depth = (unsigned)value;
+    *(unsigned *)field = depth;
     return 0;
 }
 

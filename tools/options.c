@@ -56,6 +56,9 @@ static bool is_replaced(const struct command *command,
     if ((command->without & WITHOUT_FD) && strcmp(common->name, "fd") == 0) {
         return true;
     }
+    if ((command->without & WITHOUT_SHARE) && common->letter == 'U') {
+        return true;
+    }
     for (const struct option_spec *own = command->options; own->name; own++) {
         if (strcmp(own->name, common->name) == 0 ||
             (own->letter != 0 && own->letter == common->letter)) {
@@ -209,6 +212,14 @@ static int apply_environment(void *values, struct img_error *err)
     return 0;
 }
 
+/* "-5G" at the end, which getopt would take for options. */
+static bool is_signed(int argc, char **argv)
+{
+    const char *last = argv[argc - 1];
+
+    return argc > 1 && last[0] == '-' && last[1] >= '0' && last[1] <= '9';
+}
+
 int options_parse(const struct command *command, int argc, char **argv,
                   void *values, int *first, struct img_error *err)
 {
@@ -218,6 +229,9 @@ int options_parse(const struct command *command, int argc, char **argv,
     int value;
 
     common->fd = -1;
+    if (command->has_signed_last && is_signed(argc, argv)) {
+        argc--;
+    }
     if (apply_environment(values, err) < 0) {
         return -1;
     }

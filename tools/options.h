@@ -46,6 +46,7 @@ struct common_values {
     uint64_t max_memory; /* 0: the default of each command */
     unsigned max_depth;  /* 0: CHAIN_MAX_DEPTH */
     int fd;              /* --fd, or -1 */
+    bool wants_choices;  /* -o help: what -o can set */
 };
 
 /* Put ARG (NULL where the option has none) into FIELD. */
@@ -63,6 +64,10 @@ struct option_spec {
 option_parser option_flag, option_text, option_size, option_output,
     option_tree_output, option_engine, option_root, option_progress,
     option_depth, option_fd, option_cache;
+
+/* A decimal number of at most MAX. */
+int option_number(const char *arg, unsigned max, unsigned *out,
+                  struct img_error *err);
 
 /* The options of all commands; see command.h for who has not got which. */
 extern const struct option_spec common_options[];
@@ -87,5 +92,7 @@ void options_fini(struct common_values *values);
 
 /* "Bytes, or k/K M G T P E, powers of 1024", also 1.5G. */
 int size_parse(const char *text, uint64_t *out, struct img_error *err);
+/* The same for an operand, which the text of a failure quotes. */
+int size_operand(const char *text, uint64_t *out, struct img_error *err);
 
 #endif

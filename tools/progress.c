@@ -11,6 +11,7 @@
 #include <img/size.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ static struct {
     uint64_t done, total;
     bool is_bar;   /* a bar rather than lines */
     bool is_dirty; /* a bar stands on the current line */
+    bool is_stale; /* something changed since a line was shown */
 } state;
 
 static uint64_t now_ns(void)
@@ -116,6 +118,7 @@ static void show(uint64_t now)
     char line[64];
 
     state.shown_ns = now;
+    state.is_stale = false;
     if (state.mode == PROGRESS_JSON) {
         show_json(now);
     } else if (state.is_bar) {
@@ -136,6 +139,31 @@ void progress_begin(enum progress_mode mode, const char *phase)
     state.total = 0;
     state.is_bar = mode == PROGRESS_TEXT && terminal_is_fancy(STDERR_FILENO);
     state.is_dirty = false;
+    state.is_stale = true;
+}
+
+void progress_phase(const char *phase, uint64_t done, uint64_t total)
+{
+    enum progress_mode mode = state.mode;
+    bool is_shown = mode == PROGRESS_JSON || total > 0;
+
+    if (!state.phase || !is_shown) {
+        return;
+    }
+    if (strcmp(state.phase, phase) != 0) {
+        progress_end();
+        progress_begin(mode, phase);
+    }
+    progress_update(done, total);
+}
+
+void progress_complete(void)
+{
+    state.is_stale |= state.done != state.total;
+    state.done = state.total;
+    if (state.shown_ns == 0) {
+        state.shown_ns = state.begin_ns;
+    }
 }
 
 void progress_update(uint64_t done, uint64_t total)
@@ -145,6 +173,7 @@ void progress_update(uint64_t done, uint64_t total)
     if (!state.phase) {
         return;
     }
+    state.is_stale |= done != state.done || total != state.total;
     state.done = done;
     state.total = total;
     if (signals_take_usr1()) {
@@ -166,7 +195,9 @@ void progress_update(uint64_t done, uint64_t total)
 void progress_end(void)
 {
     if (state.phase && state.mode != PROGRESS_NONE && state.shown_ns != 0) {
-        show(now_ns());
+        if (state.is_stale || state.mode == PROGRESS_TEXT) {
+            show(now_ns());
+        }
         if (state.mode == PROGRESS_TEXT) {
             put("\n", 1);
         }

@@ -11,6 +11,13 @@
 void progress_begin(enum progress_mode mode, const char *phase);
 /* Cheap; prints at most twice a second, and when SIGUSR1 came. */
 void progress_update(uint64_t done, uint64_t total);
+/*
+ * The same for work of several phases, PHASE (static) being the present one.
+ * With TOTAL 0 nothing counts it, and people are shown what was before.
+ */
+void progress_phase(const char *phase, uint64_t done, uint64_t total);
+/* All is done, whatever was counted. */
+void progress_complete(void);
 /* The last line, then nothing until the next progress_begin. */
 void progress_end(void);
 /* Wipe the bar so that a message can be printed in its place. */

@@ -5,6 +5,7 @@
 
 #include <chain/validate.h>
 
+#include "change.h"
 #include "options.h"
 
 struct info_values {
@@ -39,6 +40,56 @@ struct compare_values {
 struct tree_values {
     struct common_values common;
     bool recursive;
+};
+
+struct create_values {
+    struct change_values change;
+    bool backing_unsafe; /* -u */
+    bool has_for;
+    enum chain_operation operation; /* --for */
+    const char *source, *source_format;
+};
+
+struct copy_values {
+    struct change_values change;
+    const char *dest_format; /* -O */
+    const char *snapshot;    /* -l */
+    bool shallow, compress, no_create, target_is_zero;
+    bool bitmaps, skip_broken_bitmaps, no_reflink;
+    bool is_accepted; /* by options that have no effect here */
+    bool has_sparse;
+    uint64_t sparse_len; /* -S */
+    unsigned threads;    /* -m */
+    int effort;          /* enum qcow2_effort */
+};
+
+struct rebase_values {
+    struct change_values change;
+    bool unsafe, force, no_undo;
+    const char *undo; /* a record */
+};
+
+struct commit_values {
+    struct change_values change;
+    const char *base;
+    bool keep_overlay;
+};
+
+struct amend_values {
+    struct change_values change;
+};
+
+struct resize_values {
+    struct change_values change;
+    const char *preallocation;
+    bool shrink;
+};
+
+struct snapshot_values {
+    struct change_values change;
+    struct words disks; /* --disk, as given */
+    bool atomic, reuse_external;
+    const char *recover; /* a folder */
 };
 
 struct validate_values {

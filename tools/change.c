@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the commands that write images have in common: see change.h. */
+#include "change.h"
+
+#include <img/image.h>
+#include <img/memory.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "message.h"
+#include "progress.h"
+#include "session.h"
+#include "sheet.h"
+
+int option_options(void *field, const char *arg, struct img_error *err)
+{
+    struct change_values *values = field;
+
+    return words_add_options(&values->options, arg,
+                             &values->common.wants_choices, err);
+}
+
+int option_relative(void *field, const char *arg, struct img_error *err)
+{
+    enum chain_name_style_wish *style = field;
+
+    (void)arg;
+    if (*style == CHAIN_MAKE_ABSOLUTE) {
+        return img_fail(err, IMG_USAGE, "does not go with --absolute");
+    }
+    *style = CHAIN_MAKE_RELATIVE;
+    return 0;
+}
+
+int option_absolute(void *field, const char *arg, struct img_error *err)
+{
+    enum chain_name_style_wish *style = field;
+
+    (void)arg;
+    if (*style == CHAIN_MAKE_RELATIVE) {
+        return img_fail(err, IMG_USAGE, "does not go with --relative");
+    }
+    *style = CHAIN_MAKE_ABSOLUTE;
+    return 0;
+}
+
+int option_cache_mode(void *field, const char *arg, struct img_error *err)
+{
+    enum chain_cache *cache = field;
+    bool is_direct;
+
+    if (option_cache(&is_direct, arg, err) < 0) {
+        return -1;
+    }
+    *cache = is_direct ? CHAIN_CACHE_DIRECT : CHAIN_CACHE_CACHED;
+    return 0;
+}
+
+int option_rate_limit(void *field, const char *arg, struct img_error *err)
+{
+    (void)field;
+    (void)arg;
+    return img_fail(err, IMG_USAGE, "is refused: rates are not limited");
+}
+
+void change_fini(void *values)
+{
+    struct change_values *change = values;
+
+    words_fini(&change->options);
+}
+
+int change_format(const struct common_values *common, const char *path,
+                  const char **out, struct img_error *err)
+{
+    struct chain_options options;
+    char shown[IMG_ERROR_PATH_MAX];
+    IMG_AUTO(session_chain_free) struct chain *chain = NULL;
+
+    *out = common->format;
+    if (common->format) {
+        return 0;
+    }
+    session_chain_options(common, &options);
+    options.force_share = false;
+    options.top_only = true;
+    if (chain_open(path, &options, &chain, err) < 0) {
+        return -1;
+    }
+    *out = chain_layer_image(chain_layer_at(chain, 0))->format;
+    if (strcmp(*out, "qcow2") != 0) {
+        img_fail(err, IMG_USAGE,
+                 "probed as %s, and a file that is written in place is only "
+                 "taken for qcow2 unasked: its format must be said (-f)",
+                 *out);
+        img_error_set_path(err, path);
+        return -1;
+    }
+    img_escape(path, strlen(path), shown, sizeof(shown));
+    message_note("%s: no format was said (-f); probed as qcow2", shown);
+    return 0;
+}
+
+void change_begin(const struct common_values *common, const char *phase)
+{
+    progress_begin(common->quiet ? PROGRESS_NONE : common->progress, phase);
+}
+
+void change_on_progress(void *opaque, uint64_t done, uint64_t total)
+{
+    (void)opaque;
+    progress_update(done, total);
+}
+
+void change_on_phase(void *opaque, enum chain_phase phase, uint64_t done,
+                     uint64_t total)
+{
+    static const char *const names[] = {
+        [CHAIN_PHASE_CHECK] = "check",
+        [CHAIN_PHASE_COPY] = "copy",
+        [CHAIN_PHASE_FLUSH] = "flush",
+        [CHAIN_PHASE_VERIFY] = "verify",
+    };
+
+    (void)opaque;
+    progress_phase(names[phase], done, total);
+}
+
+int change_end(int rc)
+{
+    if (rc == 0) {
+        progress_complete();
+    }
+    progress_end();
+    return rc;
+}
+
+struct img_json *change_json(const struct change_values *values,
+                             const char *operation, const char *path)
+{
+    struct img_json *json = img_json_object();
+
+    img_json_set_string(json, "operation", operation);
+    img_json_set_string(json, "filename", path);
+    img_json_set_bool(json, "dry-run", values->dry_run);
+    return json;
+}
+
+void change_head(struct output *out, const struct change_values *values,
+                 const char *done, const char *work, const char *path)
+{
+    char label[32];
+
+    (void)snprintf(label, sizeof(label), "would %s", work);
+    sheet_text(out, values->dry_run ? label : done, path);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the commands that write images have in common. */
+#ifndef CHANGE_H
+#define CHANGE_H
+
+#include <chain/copy.h>
+
+#include "options.h"
+#include "output.h"
+#include "words.h"
+
+/* The first member of the values of every command that writes. */
+struct change_values {
+    struct common_values common;
+    struct words options; /* -o */
+    enum chain_name_style_wish style;
+    enum chain_cache source_cache, dest_cache;
+    const char *backing_name, *backing_format;
+    bool dry_run, verify;
+};
+
+/* -o; the field is the struct change_values. */
+option_parser option_options;
+/* --relative and --absolute, one of them; the field is the style. */
+option_parser option_relative, option_absolute;
+/* -t and -T: qemu-img's cache modes; the field is an enum chain_cache. */
+option_parser option_cache_mode;
+/* -r RATE of qemu-img, which is not to be had. */
+option_parser option_rate_limit;
+
+/* For struct command. */
+void change_fini(void *values);
+
+/*
+ * As what the image at PATH is changed in place: as -f says; without it the
+ * file is probed, that is told on stderr, and only qcow2 will do, since a
+ * guest can write any header into a raw disk. *out is static or borrowed.
+ */
+int change_format(const struct common_values *common, const char *path,
+                  const char **out, struct img_error *err);
+
+/* Progress and cancelling of work that has phases. */
+void change_begin(const struct common_values *common, const char *phase);
+void change_on_phase(void *opaque, enum chain_phase phase, uint64_t done,
+                     uint64_t total);
+void change_on_progress(void *opaque, uint64_t done, uint64_t total);
+/* RC is the work's; returns it. */
+int change_end(int rc);
+
+/* "operation", "filename" and "dry-run": what every JSON document begins with.
+ */
+struct img_json *change_json(const struct change_values *values,
+                             const char *operation, const char *path);
+/* The first row: DONE or, with --dry-run, "would WORK". */
+void change_head(struct output *out, const struct change_values *values,
+                 const char *done, const char *work, const char *path);
+
+#endif
