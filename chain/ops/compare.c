@@ -143,17 +143,49 @@ static int note_doubt(struct comparison *c, const struct img_error *doubt,
     return 0;
 }
 
+/* Go over what is of no interest; then how much of what follows is, or 0: ask
+   again. */
+static uint64_t skip(struct comparison *c)
+{
+    uint64_t len = c->walk.end - c->walk.off;
+
+    if (!c->options->skip ||
+        !c->options->skip(c->options->opaque, c->walk.off, &len)) {
+        return len;
+    }
+    chain_lockstep_advance(&c->walk, len);
+    chain_collect_done(&c->collector, len);
+    return 0;
+}
+
+/* What both sides show next, at most LEN bytes of it. */
+static int load(struct comparison *c, struct chain_stretch *both, uint64_t len,
+                struct img_error *err)
+{
+    if (chain_lockstep_load(&c->walk, both, err) != 0) {
+        return -1;
+    }
+    for (unsigned side = 0; side < CHAIN_SIDES; side++) {
+        both[side].e.len = img_min(both[side].e.len, len);
+    }
+    return 0;
+}
+
 static int walk(struct comparison *c, struct img_error *err)
 {
     struct chain_stretch both[CHAIN_SIDES];
     enum chain_settled how;
     uint64_t len;
 
-    while (c->walk.off < c->walk.total && !is_over(c)) {
+    while (c->walk.off < c->walk.end && !is_over(c)) {
         if (is_cancelled(c)) {
             return img_fail(err, IMG_CANCELLED, "cancelled");
         }
-        if (chain_lockstep_load(&c->walk, both, err) != 0 ||
+        uint64_t wanted = skip(c);
+        if (wanted == 0) {
+            continue;
+        }
+        if (load(c, both, wanted, err) != 0 ||
             chain_settle(&c->settler, &both[0], &both[1], &how, &len, err) !=
                 0) {
             struct img_error doubt = *err;
@@ -230,9 +262,10 @@ static int begin(struct comparison *c, struct chain_view *a,
                  struct chain_view *b, struct chain_compare_result *out,
                  struct img_error *err)
 {
-    chain_lockstep_init(&c->walk, a, b, c->options->limit_len);
-    out->len = c->walk.total;
-    chain_collect_init(&c->collector, c->options, out, c->walk.total);
+    chain_lockstep_init(&c->walk, a, b, c->options->start_off,
+                        c->options->limit_len);
+    out->len = c->walk.end - c->walk.off;
+    chain_collect_init(&c->collector, c->options, out, out->len);
     c->settler.no_identity = c->options->no_identity;
     if (!c->options->no_shared) {
         c->settler.physical = chain_physical_new(err);

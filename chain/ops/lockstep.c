@@ -12,14 +12,16 @@
 #include "settle.h"
 
 void chain_lockstep_init(struct chain_lockstep *walk, struct chain_view *a,
-                         struct chain_view *b, uint64_t limit_len)
+                         struct chain_view *b, uint64_t start_off,
+                         uint64_t limit_len)
 {
     memset(walk, 0, sizeof(*walk));
     walk->views[0] = a;
     walk->views[1] = b;
-    walk->total = img_max(chain_view_len(a), chain_view_len(b));
-    if (limit_len > 0) {
-        walk->total = img_min(walk->total, limit_len);
+    walk->end = img_max(chain_view_len(a), chain_view_len(b));
+    walk->off = img_min(start_off, walk->end);
+    if (limit_len > 0 && limit_len < walk->end - walk->off) {
+        walk->end = walk->off + limit_len;
     }
 }
 
@@ -33,7 +35,7 @@ static int load_side(struct chain_lockstep *walk, unsigned side,
     if (at->e.len > 0) {
         return 0;
     }
-    if (chain_view_at(view, walk->off, walk->total - walk->off, &extent, err) !=
+    if (chain_view_at(view, walk->off, walk->end - walk->off, &extent, err) !=
         0) {
         return -1;
     }
@@ -69,6 +71,6 @@ void chain_lockstep_advance(struct chain_lockstep *walk, uint64_t len)
 {
     walk->off += len;
     for (unsigned side = 0; side < CHAIN_SIDES; side++) {
-        chain_stretch_skip(&walk->at[side], len);
+        chain_stretch_skip(&walk->at[side], img_min(len, walk->at[side].e.len));
     }
 }

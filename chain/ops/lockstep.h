@@ -14,16 +14,17 @@ struct chain_lockstep {
     struct chain_view *views[CHAIN_SIDES];
     struct chain_stretch at[CHAIN_SIDES]; /* begins at off, or is empty */
     uint64_t off;
-    uint64_t total; /* the longer view's end */
+    uint64_t end; /* of the longer view, or of what was asked for */
 };
 
-/* LIMIT_LEN 0: to the longer view's end. */
+/* From START_OFF on, LIMIT_LEN bytes; 0: to the longer view's end. */
 void chain_lockstep_init(struct chain_lockstep *walk, struct chain_view *a,
-                         struct chain_view *b, uint64_t limit_len);
+                         struct chain_view *b, uint64_t start_off,
+                         uint64_t limit_len);
 /* Load what both sides show at off: at[] is cut to the same length. */
 int chain_lockstep_load(struct chain_lockstep *walk, struct chain_stretch *both,
                         struct img_error *err);
-/* Go LEN bytes on, at most to the end of what was loaded. */
+/* Go LEN bytes on, also beyond what was loaded. */
 void chain_lockstep_advance(struct chain_lockstep *walk, uint64_t len);
 
 #endif

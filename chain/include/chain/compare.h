@@ -32,6 +32,7 @@ struct chain_compare_options {
                                    2: one read after the other */
     unsigned threads;           /* 0: one per core, at most 8; never
                                    more than 64 */
+    uint64_t start_off;         /* compare from this guest offset on */
     uint64_t limit_len;         /* compare only so many bytes; 0: all */
     uint64_t budget_len;        /* bytes in flight over all; 0: 64 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
@@ -40,6 +41,10 @@ struct chain_compare_options {
     /* With ALL: a differing range, ascending, neighbours merged, called from
        the calling thread. May be NULL. */
     void (*difference)(void *opaque, uint64_t off, uint64_t len);
+    /* Is what begins at OFF of no interest (true)? *len, at first all that is
+       left, is how far the answer goes, at least 1. What is of no interest
+       stands nowhere in the result. From the calling thread. May be NULL. */
+    bool (*skip)(void *opaque, uint64_t off, uint64_t *len);
     void *opaque;
 };
 
@@ -55,7 +60,7 @@ struct chain_compare_result {
     bool has_difference;
     uint64_t first_difference; /* guest offset */
     bool is_size_different;    /* strict_size and the sizes differ */
-    uint64_t len;              /* the longer of the two sizes, at
+    uint64_t len;              /* from start_off to the longer end, at
                                   most limit_len */
     struct chain_proof proof;
     /* CHAIN_UNPROVEN, or 0 returned with a doubt: why, with the path. */
@@ -63,7 +68,7 @@ struct chain_compare_result {
 };
 
 /*
- * Compare two views (chain/view.h) from 0 to the longer end; the shorter one
+ * Compare two views (chain/view.h) up to the longer end; the shorter one
  * reads as zeros past its end. Differences are exact to the byte with ALL;
  * without it the first difference is exact. Returns -1 only when comparing
  * could not begin or was cancelled; a read or format error half-way is
