@@ -4,85 +4,14 @@
  * qemu-io is installed the real one is on the other side.
  */
 #include <errno.h>
-#include <signal.h>
-#include <sys/wait.h>
 
 #include "deny.h"
-#include "scratch.h"
+#include "holder.h"
 
 static struct scratch scratch;
 static struct img_error err;
 static const struct img_open_options reader = {.lock = IMG_LOCK_READER};
 static const struct img_open_options forced = {.lock = IMG_LOCK_NONE};
-
-/* What QEMU 7.2 was seen to hold. */
-static const int qemu_writer[] = {100, 101, 103, 201, 203, 0};
-static const int qemu_reader[] = {100, 201, 203, 0};
-static const int qemu_mirror_target[] = {100, 101, 103, 200, 201, 203, 0};
-
-/* A child that holds locks until it is released. */
-struct child {
-    pid_t pid;
-    int release_fd;
-};
-
-static void take_locks(int fd, const int *bytes, int command, short type)
-{
-    for (; *bytes; bytes++) {
-        struct flock lock = {.l_type = type,
-                             .l_whence = SEEK_SET,
-                             .l_start = *bytes,
-                             .l_len = 1};
-        if (fcntl(fd, command, &lock)) {
-            _exit(1);
-        }
-    }
-}
-
-/*
- * Locks PATH in a child, which then becomes a shell called ARGV0 with QEMU's
- * -name NAME among its arguments.
- */
-static struct child start_holder(const char *path, const int *bytes,
-                                 int command, short type, const char *argv0,
-                                 const char *name)
-{
-    struct child child;
-    int ready[2], release[2];
-    char byte;
-
-    ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
-    ck_assert_int_eq(pipe2(release, O_CLOEXEC), 0);
-    child.pid = fork();
-    ck_assert_int_ge(child.pid, 0);
-    if (child.pid == 0) {
-        int fd = open(path, O_RDWR); /* not O_CLOEXEC: lives on */
-        take_locks(fd, bytes, command, type);
-        dup2(release[0], 0);
-        dup2(ready[1], 1);
-        execl("/bin/sh", argv0, "-c", "echo r; read x", "-name", name, NULL);
-        _exit(1);
-    }
-    close(ready[1]);
-    close(release[0]);
-    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-    close(ready[0]);
-    child.release_fd = release[1];
-    return child;
-}
-
-static struct child start_qemu(const char *path, const int *bytes)
-{
-    return start_holder(path, bytes, F_OFD_SETLK, F_RDLCK,
-                        "/usr/bin/qemu-system-x86_64",
-                        "guest=vm,,1,debug-threads=on");
-}
-
-static void stop_child(struct child child)
-{
-    close(child.release_fd);
-    ck_assert_int_eq(waitpid(child.pid, NULL, 0), child.pid);
-}
 
 static const char *new_image(void)
 {
@@ -118,29 +47,6 @@ static void check_locked(const char *path, pid_t pid, const char *after)
     /* nothing is left behind: no lock, and -U gets in */
     unit_ok(img_file_open(path, &forced, &file, &err), &err);
     img_file_unref(file);
-}
-
-/* Is BYTE locked by anybody, as a fresh description sees it? */
-static bool is_locked(const char *path, int byte)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-
-    ck_assert_int_eq(fcntl(fd, F_OFD_GETLK, &lock), 0);
-    close(fd);
-    return lock.l_type != F_UNLCK;
-}
-
-static void check_held_bytes(const char *path, const int *want)
-{
-    for (int byte = 0; byte < 300; byte++) {
-        bool is_wanted = false;
-        for (const int *w = want; *w; w++) {
-            is_wanted |= *w == byte;
-        }
-        ck_assert_msg(is_locked(path, byte) == is_wanted, "byte %d", byte);
-    }
 }
 
 START_TEST(test_reader_takes_what_qemu_takes)
@@ -393,42 +299,6 @@ START_TEST(test_holder_out_of_sight)
     scratch_close(&scratch);
 }
 END_TEST
-
-static bool have_qemu_io(void)
-{
-    if (system("qemu-io --version >/dev/null 2>&1") == 0) {
-        return true;
-    }
-    printf("SKIP: qemu-io is not installed\n");
-    return false;
-}
-
-/* A qemu-io that has PATH open, until its input ends. */
-static struct child start_qemu_io(const char *path, const char *format,
-                                  const char *mode)
-{
-    struct child child;
-    int input[2], output[2];
-    char byte;
-
-    ck_assert_int_eq(pipe2(input, O_CLOEXEC), 0);
-    ck_assert_int_eq(pipe2(output, O_CLOEXEC), 0);
-    child.pid = fork();
-    ck_assert_int_ge(child.pid, 0);
-    if (child.pid == 0) {
-        dup2(input[0], 0);
-        dup2(output[1], 1);
-        execlp("qemu-io", "qemu-io", "-f", format, mode, path, NULL);
-        _exit(1);
-    }
-    close(input[0]);
-    close(output[1]);
-    /* its prompt says that the image is open */
-    ck_assert_int_eq(read(output[0], &byte, 1), 1);
-    close(output[0]);
-    child.release_fd = input[1];
-    return child;
-}
 
 static int run_qemu_io(const char *options, const char *path,
                        const char *command, char *output, size_t size)
