@@ -12,7 +12,8 @@
  *   overlap.c    which cluster holds which metadata; checked writes
  *   cache.c      tables of one cluster, bounded, dirty ones kept
  *   refcounts.c  the refcount table and its blocks
- *   alloc.c      free clusters, released clusters
+ *   alloc.c      free clusters
+ *   release.c    clusters given up
  *   l1.c, l2.c   mapping tables
  *   place.c, zero.c, empty.c   what callers ask for
  *   commit.c     the order in which it becomes stable
@@ -141,6 +142,8 @@ struct qcow2_edit {
     size_t releases_nr, releases_room;
     uint64_t placed_len; /* of new clusters since the last commit */
 
+    struct qcow2_edit_marks *marks; /* bitmaps_mark.c; NULL: none so far */
+
     /* Beyond the end of the disk in its last cluster: zeros, with the next
        commit. Length 0: none. */
     struct img_file *tail_file; /* borrowed */
@@ -262,6 +265,9 @@ int qcow2_edit_block_get(struct qcow2_edit *edit, uint64_t idx,
 /* An empty block for IDX, which has none, at OFF; not counted by this. */
 int qcow2_edit_block_new(struct qcow2_edit *edit, uint64_t idx, uint64_t off,
                          struct img_error *err);
+/* Refcount IDX of BLOCK was set. */
+void qcow2_edit_block_touch(struct qcow2_edit *edit, struct qcow2_table *block,
+                            uint64_t idx);
 /*
  * Let the table have room for at least NR blocks (in memory; the commit
  * writes it in whole and switches to it). IMG_LIMIT beyond 8 MiB.
@@ -288,6 +294,9 @@ int qcow2_edit_alloc(struct qcow2_edit *edit, uint64_t clusters,
    WANTED. */
 int qcow2_edit_alloc_data(struct qcow2_edit *edit, uint64_t wanted,
                           uint64_t *off, uint64_t *got, struct img_error *err);
+
+/* ---- release.c */
+
 /*
  * The clusters that [OFF, OFF + LEN) touches (any bytes, as compressed data
  * has them) lose one reference each, in the last step of the next commit,
@@ -320,6 +329,13 @@ int qcow2_edit_l1_store(struct qcow2_edit *edit, bool *any,
 int qcow2_edit_l1_replace(struct qcow2_edit *edit, uint32_t entries,
                           uint64_t virtual_len, struct img_error *err);
 
+/*
+ * Switch to an empty L1 table of as many entries. What the old one referred
+ * to, itself included, is leaked: the refcounts are to be made anew. Nothing
+ * may be pending.
+ */
+int qcow2_edit_l1_clear(struct qcow2_edit *edit, struct img_error *err);
+
 /* ---- l2.c */
 
 /* The L2 table of entry IDX for reading; NULL in *out: there is none. */
@@ -341,9 +357,31 @@ void qcow2_edit_entry_set(struct qcow2_edit *edit, struct qcow2_table *table,
 int qcow2_edit_entry_release(struct qcow2_edit *edit,
                              const struct qcow2_l2_entry *entry,
                              struct img_error *err);
+/*
+ * ENTRY has a place that the active image alone refers to, so that the bytes
+ * there may be changed. TABLE_IS_PRIVATE: as qcow2_edit_l2_is_private.
+ */
+int qcow2_edit_entry_is_own(struct qcow2_edit *edit,
+                            const struct qcow2_l2_entry *entry,
+                            bool table_is_private, bool *out,
+                            struct img_error *err);
+/* Set KIND of an entry of an image with extended L2 from its bitmaps. */
+void qcow2_edit_entry_settle(struct qcow2_l2_entry *entry);
+/*
+ * The subclusters that bytes [START, END) of a cluster touch, as a bitmap; all
+ * without extended L2.
+ */
+uint32_t qcow2_edit_subclusters(const struct qcow2_edit *edit, uint64_t start,
+                                uint64_t end);
 /* Step of commit.c: write new tables (NEW_ONES) or changed ones. */
 int qcow2_edit_l2_store(struct qcow2_edit *edit, bool new_ones, bool *any,
                         struct img_error *err);
+
+/* ---- zero.c */
+
+/* IMG_USAGE unless [OFF, OFF + LEN) is not empty and lies on the disk. */
+int qcow2_edit_check_range(const struct qcow2_edit *edit, uint64_t off,
+                           uint64_t len, struct img_error *err);
 
 /* The file that guest data lies in. */
 static inline struct img_file *qcow2_edit_data(const struct qcow2_edit *edit)
