@@ -11,7 +11,7 @@
 #define BLOCK_LEN 16384u
 #define WORD_LEN 8u
 
-static bool is_zero(const uint8_t *p, size_t len)
+bool chain_diff_is_zero(const uint8_t *p, size_t len)
 {
     if (len == 0) {
         return true;
@@ -23,9 +23,9 @@ static bool is_zero(const uint8_t *p, size_t len)
 static bool is_block_equal(const uint8_t *a, const uint8_t *b, size_t len)
 {
     if (!a) {
-        return !b || is_zero(b, len);
+        return !b || chain_diff_is_zero(b, len);
     }
-    return b ? memcmp(a, b, len) == 0 : is_zero(a, len);
+    return b ? memcmp(a, b, len) == 0 : chain_diff_is_zero(a, len);
 }
 
 static uint8_t byte_at(const uint8_t *p, size_t idx)

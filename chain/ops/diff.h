@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Are all LEN bytes zero? */
+bool chain_diff_is_zero(const uint8_t *p, size_t len);
+
 /* The index of the first byte that differs, LEN when none does. */
 size_t chain_diff_first(const uint8_t *a, const uint8_t *b, size_t len);
 

@@ -16,7 +16,7 @@
 #include <chain/view.h>
 #include <img/engine.h>
 #include <qcow2/deflate.h>
-#include <qcow2/fresh.h>
+#include <qcow2/edit.h>
 
 /*
  * Where bytes are to go. Implementations embed this as their first member.
@@ -45,11 +45,14 @@ struct chain_sink_ops {
 struct chain_fresh_sink {
     struct chain_sink sink;
     struct qcow2_fresh *fresh; /* borrowed */
+    struct img_file *file;     /* borrowed; of the image itself */
+    bool has_backing;
 };
-/* HAS_BACKING: zeros must be said. */
+/* HAS_BACKING: zeros must be said. UNIT_LEN: the cluster, to be compressed; 0:
+   not. */
 void chain_fresh_sink_init(struct chain_fresh_sink *sink,
-                           struct qcow2_fresh *fresh, bool has_backing,
-                           bool compress);
+                           struct qcow2_fresh *fresh, struct img_file *file,
+                           bool has_backing, uint32_t unit_len);
 
 struct chain_raw_sink {
     struct chain_sink sink;
@@ -71,8 +74,10 @@ struct chain_mover_options {
     unsigned threads;    /* that compute; 0: one per core, at most 8 */
     uint64_t budget_len; /* buffers in flight; 0: 64 MiB */
     uint64_t sparse_len; /* so many zeros in a row, aligned, are zeros and not
-                            data (qemu-img -S); 0: data is never looked at */
-    bool share;          /* let blocks be shared where the file systems can */
+                            data (qemu-img -S), rounded up to a power of two,
+                            at most 2 MiB; 0: data is never looked at */
+    bool share;          /* let blocks be shared where the file systems can;
+                            these are not looked at */
     bool compress;       /* the sink's units, with COMPRESSION and EFFORT */
     enum qcow2_compression compression;
     enum qcow2_effort effort;

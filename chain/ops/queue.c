@@ -143,17 +143,13 @@ static struct timespec deadline(unsigned timeout_ms)
     return when;
 }
 
-void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms)
+static void wait_for(struct chain_queue *queue, uint64_t seq,
+                     unsigned timeout_ms)
 {
     struct timespec until = deadline(timeout_ms);
-    uint64_t nr = queue->head - queue->tail;
+    struct chain_task *task = task_at(queue, seq);
     int rc = 0;
 
-    if (nr == 0) {
-        return;
-    }
-    uint64_t seq = queue->tail + (all ? nr - 1 : nr / 2);
-    struct chain_task *task = task_at(queue, seq);
     pthread_mutex_lock(&queue->lock);
     queue->awaited = seq;
     while (!task->is_done && rc != ETIMEDOUT) {
@@ -161,6 +157,22 @@ void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms)
     }
     queue->awaited = UINT64_MAX;
     pthread_mutex_unlock(&queue->lock);
+}
+
+void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms)
+{
+    uint64_t nr = queue->head - queue->tail;
+
+    if (nr > 0) {
+        wait_for(queue, queue->tail + (all ? nr - 1 : nr / 2), timeout_ms);
+    }
+}
+
+void chain_queue_wait_oldest(struct chain_queue *queue, unsigned timeout_ms)
+{
+    if (queue->head != queue->tail) {
+        wait_for(queue, queue->tail, timeout_ms);
+    }
 }
 
 struct chain_task *chain_queue_retire(struct chain_queue *queue)

@@ -69,6 +69,8 @@ void chain_queue_close(struct chain_queue *queue);
  * than the tasks.
  */
 void chain_queue_wait(struct chain_queue *queue, bool all, unsigned timeout_ms);
+/* The same until the oldest one is. */
+void chain_queue_wait_oldest(struct chain_queue *queue, unsigned timeout_ms);
 /*
  * The oldest task that was published, when it is finished, else NULL. Its
  * memory is used again after chain_queue_release.

@@ -73,12 +73,8 @@ static bool is_same(const struct chain_stretch *a,
     return a->e.kind == IMG_EXTENT_DATA && is_same_place(&a->e, &b->e, len);
 }
 
-/*
- * Data in a hole of its file reads as zeros; the map's word for it is
- * checked. *len shrinks to what is of one nature.
- */
-static int settle_hole(struct chain_stretch *stretch, uint64_t *len,
-                       struct img_error *err)
+int chain_settle_hole(struct chain_stretch *stretch, uint64_t *len,
+                      struct img_error *err)
 {
     struct img_extent *e = &stretch->e;
     bool is_hole;
@@ -122,7 +118,8 @@ int chain_settle(const struct chain_settler *settler, struct chain_stretch *a,
         *out = CHAIN_SETTLED_SAME_FILE;
         return 0;
     }
-    if (settle_hole(a, len, err) != 0 || settle_hole(b, len, err) != 0) {
+    if (chain_settle_hole(a, len, err) != 0 ||
+        chain_settle_hole(b, len, err) != 0) {
         return -1;
     }
     if (is_zero(a) && is_zero(b)) {

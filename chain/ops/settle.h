@@ -30,6 +30,14 @@ int chain_settle(const struct chain_settler *settler, struct chain_stretch *a,
                  struct chain_stretch *b, enum chain_settled *out,
                  uint64_t *len, struct img_error *err);
 
+/*
+ * Data that lies in a hole of its file reads as zeros; the map's word for it
+ * is checked, and STRETCH turned into zeros. *len, the bytes of interest,
+ * shrinks to what is of one nature.
+ */
+int chain_settle_hole(struct chain_stretch *stretch, uint64_t *len,
+                      struct img_error *err);
+
 /* Cut the first SKIP bytes off a stretch. */
 void chain_stretch_skip(struct chain_stretch *stretch, uint64_t skip);
 
