@@ -156,7 +156,7 @@ int chain_job_plan(struct chain_job *job, const struct chain_purpose *purpose,
     if (!job->request.format) {
         job->request.format = "qcow2";
     }
-    if (open_source(job, err) < 0 ||
+    if ((!job->source && open_source(job, err) < 0) ||
         chain_plan_check_apart(request->path, job->source, request->roots,
                                err) < 0) {
         return -1;
@@ -176,6 +176,8 @@ int chain_job_plan(struct chain_job *job, const struct chain_purpose *purpose,
         img_error_set_path(err, request->path);
         return -1;
     }
+    /* The source keeps the same files open, and locked. */
+    chain_free(img_steal(&job->plan.backing));
     return 0;
 }
 

@@ -31,7 +31,8 @@ struct chain_job {
     struct chain_report *report; /* NULL: not judged */
 };
 
-/* Open ACTIVE's chain and plan. JOB must stay where it is. */
+/* Open ACTIVE's chain, unless it is there already, and plan. JOB must stay
+   where it is. */
 int chain_job_plan(struct chain_job *job, const struct chain_purpose *purpose,
                    const struct chain_create_request *request,
                    struct img_error *err);

@@ -38,7 +38,7 @@ static char *copy(const char *text, struct img_error *err)
 int chain_plan_check_apart(const char *path, const struct chain *chain,
                            const struct img_roots *roots, struct img_error *err)
 {
-    struct img_stamp own, other;
+    struct img_stamp own;
     char buf[SHOWN_LEN];
 
     if (img_path_stamp(path, roots, &own, err) < 0) {
@@ -48,26 +48,16 @@ int chain_plan_check_apart(const char *path, const struct chain *chain,
         img_error_set_path(err, path);
         return -1;
     }
-    for (size_t i = 0; i < chain_depth(chain); i++) {
-        const struct chain_layer *layer = chain_layer_at(chain, i);
-        const struct img_image *image = chain_layer_image(layer);
-        const struct img_file *files[] = {chain_layer_file(layer),
-                                          image->data_file};
-        for (size_t j = 0; j < 2 && files[j]; j++) {
-            if (img_file_stamp(files[j], &other, err) < 0) {
-                return -1;
-            }
-            if (chain_stamp_is_same_file(&own, &other)) {
-                img_fail(err, IMG_LOOP,
-                         "the new file would take the place of \"%s\", which "
-                         "its own chain needs",
-                         shown(img_file_path(files[j]), buf));
-                img_error_set_path(err, path);
-                return -1;
-            }
-        }
+    const struct img_file *file = chain_find_stamp(chain, &own, err);
+    if (!file) {
+        return err->code == IMG_OK ? 0 : -1;
     }
-    return 0;
+    img_fail(err, IMG_LOOP,
+             "the new file would take the place of \"%s\", which its own "
+             "chain needs",
+             shown(img_file_path(file), buf));
+    img_error_set_path(err, path);
+    return -1;
 }
 
 /* A name that was not looked at may still be seen to be the new image's. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include <img/image.h>
 #include <img/memory.h>
 
 char *chain_place_folder(const char *path, struct img_error *err)
@@ -54,4 +55,27 @@ bool chain_stamp_is_same_file(const struct img_stamp *a,
         return a->rdev == b->rdev;
     }
     return a->dev == b->dev && a->ino == b->ino;
+}
+
+const struct img_file *chain_find_stamp(const struct chain *chain,
+                                        const struct img_stamp *stamp,
+                                        struct img_error *err)
+{
+    struct img_stamp other;
+
+    img_error_clear(err);
+    for (size_t i = 0; i < chain_depth(chain); i++) {
+        const struct chain_layer *layer = chain_layer_at(chain, i);
+        const struct img_file *files[] = {chain_layer_file(layer),
+                                          chain_layer_image(layer)->data_file};
+        for (size_t j = 0; j < 2 && files[j]; j++) {
+            if (img_file_stamp(files[j], &other, err) < 0) {
+                return NULL;
+            }
+            if (chain_stamp_is_same_file(stamp, &other)) {
+                return files[j];
+            }
+        }
+    }
+    return NULL;
 }

@@ -3,6 +3,7 @@
 #ifndef CHAIN_OPS_PLACE_H
 #define CHAIN_OPS_PLACE_H
 
+#include <chain/chain.h>
 #include <img/file.h>
 
 /* A folder, by identity, and a name in it. */
@@ -23,5 +24,11 @@ char *chain_place_folder(const char *path, struct img_error *err);
 /* Do two stamps tell of one file or one device? */
 bool chain_stamp_is_same_file(const struct img_stamp *a,
                               const struct img_stamp *b);
+
+/* The file of CHAIN that STAMP tells of, a layer's or a layer's data file;
+   NULL: none, or (with ERR filled in) one could not be looked at. */
+const struct img_file *chain_find_stamp(const struct chain *chain,
+                                        const struct img_stamp *stamp,
+                                        struct img_error *err);
 
 #endif

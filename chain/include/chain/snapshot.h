@@ -38,6 +38,10 @@ struct chain_snapshot_request {
     const struct img_roots *roots;
     int engine;
     const volatile int *cancel;
+    /* What became of the files that an earlier run left in the overlays'
+       folders ("finished", "removed"). May be NULL. */
+    void (*recovered)(void *opaque, const char *path, const char *what);
+    void *opaque;
 };
 
 struct chain_snapshot_result {
@@ -50,19 +54,26 @@ IMG_PUBLIC void
 chain_snapshot_result_fini(struct chain_snapshot_result *result);
 
 /*
- * Take the snapshots. Two disks may not share an active layer or an overlay,
- * an overlay may not be a layer of any disk (IMG_USAGE). With a journal of an
- * earlier run in one of the folders IMG_CHANGED: recover first (which a run
- * with the same folders does by itself, saying so through RECOVERED).
+ * Take the snapshots: every overlay is made (or, reused, looked at) and judged
+ * by chain_validate, and when one is refused none appears. No disk may be
+ * listed twice, share an overlay with another, or have another's layer as its
+ * overlay (IMG_USAGE); an overlay that is to be made must not exist. Every
+ * active layer is locked as its readers lock it until the end: a running guest
+ * is IMG_LOCKED, and none can start meanwhile.
+ * What an earlier run left in the folders of the overlays is finished or
+ * undone first; with dry_run it is IMG_CHANGED.
+ * Without atomic the overlays appear one after the other, and an error tells
+ * which have appeared.
  */
 IMG_PUBLIC int chain_snapshot(const struct chain_snapshot_request *request,
                               struct chain_snapshot_result *out,
                               struct img_error *err);
 
 /*
- * Finish or undo what a run that was killed left in FOLDER; DONE is called for
- * each file with what became of it ("finished", "removed"). 0 also when there
- * is nothing to do.
+ * Finish or undo what a run that was killed left in FOLDER, and in the others
+ * that belong to it; DONE is called for each file with what became of it
+ * ("finished", "removed"). 0 also when there is nothing to do. IMG_LOCKED: a
+ * run is under way there. IMG_DENIED: it is another user's.
  */
 IMG_PUBLIC int chain_snapshot_recover(const char *folder,
                                       void (*done)(void *opaque,

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Folders and the records in them: see journal.h.
+ *
+ * Folders may be shared with others: no symbolic link is followed, a record
+ * is believed only when it is this user's or the superuser's own and has no
+ * second name.
+ */
+#include "journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <img/json.h>
+#include <img/memory.h>
+
+#define PREFIX ".imgchain-snapshot-"
+
+static const char *const suffixes[] = {
+    [CHAIN_RECORD_POINTER] = ".pointer",
+    [CHAIN_RECORD_NEW_JOURNAL] = ".journal.new",
+    [CHAIN_RECORD_JOURNAL] = ".journal",
+};
+
+const char *chain_record_name(enum chain_record record, const char *id,
+                              char out[CHAIN_RECORD_NAME_LEN])
+{
+    (void)snprintf(out, CHAIN_RECORD_NAME_LEN, "%s%s%s", PREFIX, id,
+                   suffixes[record]);
+    return out;
+}
+
+bool chain_record_parse(const char *name, enum chain_record *record,
+                        char id[CHAIN_JOURNAL_ID_LEN + 1])
+{
+    const char *text = name + strlen(PREFIX);
+
+    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 ||
+        strspn(text, "0123456789abcdef") != CHAIN_JOURNAL_ID_LEN) {
+        return false;
+    }
+    memcpy(id, text, CHAIN_JOURNAL_ID_LEN);
+    id[CHAIN_JOURNAL_ID_LEN] = '\0';
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        if (strcmp(text + CHAIN_JOURNAL_ID_LEN, suffixes[i]) == 0) {
+            *record = (enum chain_record)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Folders. */
+
+/* From the root down, part by part, following no link; -1 with errno. */
+static int walk(const char *path)
+{
+    char part[NAME_MAX + 1];
+    int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    for (path += strspn(path, "/"); fd >= 0 && *path != '\0';
+         path += strspn(path, "/")) {
+        size_t len = strcspn(path, "/");
+        if (len > NAME_MAX) {
+            close(fd);
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        memcpy(part, path, len);
+        part[len] = '\0';
+        path += len;
+        /* Folders on the way need only be passed, not read. */
+        int flags = path[strspn(path, "/")] == '\0' ? O_RDONLY : O_PATH;
+        int next =
+            openat(fd, part, flags | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int sys_errno = errno;
+        close(fd);
+        errno = sys_errno;
+        fd = next;
+    }
+    return fd;
+}
+
+int chain_folder_open(struct chain_journal_folder *folder,
+                      struct img_error *err)
+{
+    struct stat st;
+    int fd = walk(folder->path);
+
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        img_fail_sys(err, errno, "cannot open the folder");
+        img_error_set_path(err, folder->path);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    if (folder->ino != 0 && folder->ino != st.st_ino) {
+        close(fd);
+        img_fail(err, IMG_CHANGED, "is another folder than the one of before");
+        img_error_set_path(err, folder->path);
+        return -1;
+    }
+    folder->ino = st.st_ino;
+    folder->fd = fd;
+    return 0;
+}
+
+int chain_folder_flush(const struct chain_journal_folder *folder,
+                       struct img_error *err)
+{
+    while (fsync(folder->fd) != 0) {
+        /* EINVAL: this file system's folders cannot be flushed. */
+        if (errno == EINVAL) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            img_fail_sys(err, errno, "cannot flush the folder");
+            img_error_set_path(err, folder->path);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+char *chain_folder_path(const struct chain_journal_folder *folder,
+                        const char *name)
+{
+    struct img_error ignored;
+    bool is_root = strcmp(folder->path, "/") == 0;
+
+    return img_text(&ignored, "%s/%s", is_root ? "" : folder->path, name);
+}
+
+bool chain_owner_is_trusted(uid_t uid)
+{
+    return uid == geteuid() || uid == 0;
+}
+
+/* For file systems whose rename cannot be told to replace nothing. */
+static int link_and_unlink(const struct chain_journal_folder *folder,
+                           const char *temp, const char *name)
+{
+    struct img_error ignored;
+
+    if (linkat(folder->fd, temp, folder->fd, name, 0) != 0) {
+        return errno;
+    }
+    /* One of the two is stable at any time. */
+    if (chain_folder_flush(folder, &ignored) < 0 ||
+        unlinkat(folder->fd, temp, 0) != 0) {
+        (void)unlinkat(folder->fd, name, 0);
+        return EIO;
+    }
+    return 0;
+}
+
+int chain_folder_rename(const struct chain_journal_folder *folder,
+                        const char *temp, const char *name)
+{
+    if (renameat2(folder->fd, temp, folder->fd, name, RENAME_NOREPLACE) == 0) {
+        return 0;
+    }
+    return errno == EINVAL || errno == ENOSYS
+               ? link_and_unlink(folder, temp, name)
+               : errno;
+}
+
+/* ---- Records. */
+
+int chain_record_lock(int fd, bool *locked, struct img_error *err)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    *locked = fcntl(fd, F_OFD_SETLK, &lock) == 0;
+    if (*locked || errno == EAGAIN || errno == EACCES) {
+        return 0;
+    }
+    return img_fail_sys(err, errno, "cannot lock the record of a snapshot");
+}
+
+static int check_record(const struct stat *st, struct img_error *err)
+{
+    if (!chain_owner_is_trusted(st->st_uid)) {
+        return img_fail(err, IMG_DENIED,
+                        "is the record of a snapshot of user %u: only that "
+                        "user can go on with it",
+                        (unsigned)st->st_uid);
+    }
+    if (!S_ISREG(st->st_mode) || st->st_nlink != 1 || st->st_size < 0 ||
+        st->st_size > (off_t)IMG_JSON_MAX_LEN) {
+        return img_fail(err, IMG_CORRUPT,
+                        "is named like the record of a snapshot, but is no "
+                        "small file with one name");
+    }
+    return 0;
+}
+
+int chain_record_open(const struct chain_journal_folder *folder,
+                      const char *name, int *fd, struct img_error *err)
+{
+    struct stat st;
+
+    *fd = -1;
+    if (fstatat(folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT ? 0
+                               : img_fail_sys(err, errno, "cannot look at it");
+    }
+    if (check_record(&st, err) < 0) {
+        return -1;
+    }
+    *fd = openat(folder->fd, name,
+                 O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (*fd < 0) {
+        return errno == ENOENT ? 0 : img_fail_sys(err, errno, "cannot open it");
+    }
+    /* What was opened counts; it may have been removed meanwhile. */
+    int r = fstat(*fd, &st) != 0 ? img_fail_sys(err, errno, "cannot look at it")
+            : st.st_nlink == 0   ? 0
+                                 : check_record(&st, err);
+    if (r < 0 || st.st_nlink == 0) {
+        close(*fd);
+        *fd = -1;
+    }
+    return r;
+}
+
+char *chain_record_read(int fd, size_t *len, struct img_error *err)
+{
+    char *text = img_calloc(IMG_JSON_MAX_LEN + 1, 1, err);
+    ssize_t got = 0;
+
+    *len = 0;
+    while (text && *len < IMG_JSON_MAX_LEN) {
+        got = pread(fd, text + *len, IMG_JSON_MAX_LEN - *len, (off_t)*len);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            break;
+        }
+        *len += (size_t)got;
+    }
+    if (text && got < 0) {
+        img_fail_sys(err, errno, "cannot read it");
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static int write_text(int fd, const char *text, struct img_error *err)
+{
+    size_t len = strlen(text), done = 0;
+
+    while (done < len) {
+        ssize_t put = pwrite(fd, text + done, len - done, (off_t)done);
+        if (put < 0 && errno != EINTR) {
+            return img_fail_sys(err, errno,
+                                "cannot write the record of a snapshot");
+        }
+        done += put > 0 ? (size_t)put : 0;
+    }
+    while (fsync(fd) != 0) {
+        if (errno != EINTR) {
+            return img_fail_sys(err, errno,
+                                "cannot flush the record of a snapshot");
+        }
+    }
+    return 0;
+}
+
+/* Somebody who recovers may have it, or have had it, for dead. */
+static int own_record(int fd, struct img_error *err)
+{
+    struct stat st;
+    bool locked;
+
+    if (chain_record_lock(fd, &locked, err) < 0) {
+        return -1;
+    }
+    if (!locked || fstat(fd, &st) != 0 || st.st_nlink == 0) {
+        return img_fail(err, IMG_CHANGED,
+                        "the record of the snapshot was taken away while it "
+                        "was made");
+    }
+    return 0;
+}
+
+int chain_record_make(const struct chain_journal_folder *folder,
+                      const char *name, const char *text, int *fd,
+                      struct img_error *err)
+{
+    *fd = openat(folder->fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd < 0) {
+        img_fail_sys(err, errno, "cannot make the record of a snapshot");
+        img_error_set_path(err, folder->path);
+        return -1;
+    }
+    if (own_record(*fd, err) < 0 || write_text(*fd, text, err) < 0) {
+        img_error_set_path(err, folder->path);
+        (void)unlinkat(folder->fd, name, 0);
+        close(*fd);
+        *fd = -1;
+        return -1;
+    }
+    return 0;
+}

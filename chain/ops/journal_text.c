@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Journals as text: see journal.h. Pure.
+ *
+ * JSON holds no bytes that are not UTF-8, and names are bytes: what is not
+ * printable ASCII is written as %XX, and '%' too.
+ */
+#include "journal.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <img/checked.h>
+#include <img/json.h>
+#include <img/memory.h>
+
+#define VERSION 1u
+#define TEMP_INFIX ".imgchain-"
+#define TEMP_DIGITS 6u
+
+int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
+                       size_t files_nr, struct img_error *err)
+{
+    *journal = (struct chain_journal){0};
+    journal->folders = img_calloc(folders_nr, sizeof(*journal->folders), err);
+    journal->files = img_calloc(files_nr, sizeof(*journal->files), err);
+    if (!journal->folders || !journal->files) {
+        free(journal->folders);
+        free(journal->files);
+        *journal = (struct chain_journal){0};
+        return -1;
+    }
+    journal->folders_nr = folders_nr;
+    journal->files_nr = files_nr;
+    for (size_t i = 0; i < folders_nr; i++) {
+        journal->folders[i].fd = -1;
+        journal->folders[i].record_fd = -1;
+    }
+    return 0;
+}
+
+/* ---- Bytes as text. */
+
+static char *encode_bytes(const char *bytes, struct img_error *err)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    char *text = img_calloc(strlen(bytes) + 1, 3, err);
+    char *out = text;
+
+    for (; text && *bytes != '\0'; bytes++) {
+        unsigned byte = (unsigned char)*bytes;
+        if (byte > ' ' && byte < 0x7f && byte != '%') {
+            *out++ = *bytes;
+        } else {
+            *out++ = '%';
+            *out++ = digits[byte >> 4];
+            *out++ = digits[byte & 15];
+        }
+    }
+    return text;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* NULL when it is not what encode_bytes writes, or memory is out. */
+static char *decode_bytes(const char *text)
+{
+    struct img_error ignored;
+    char *bytes = img_calloc(strlen(text) + 1, 1, &ignored);
+    char *out = bytes;
+
+    for (; bytes && *text != '\0'; text++) {
+        if (*text != '%') {
+            *out++ = *text;
+            continue;
+        }
+        int high = hex_digit(text[1]);
+        int low = high < 0 ? -1 : hex_digit(text[2]);
+        if (low < 0 || (high == 0 && low == 0)) {
+            free(bytes);
+            return NULL;
+        }
+        *out++ = (char)(high << 4 | low);
+        text += 2;
+    }
+    return bytes;
+}
+
+/* ---- Writing. */
+
+static int set_bytes(struct img_json *object, const char *key,
+                     const char *bytes, struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *text = encode_bytes(bytes, err);
+
+    if (!text) {
+        return -1;
+    }
+    img_json_set_string(object, key, text);
+    return 0;
+}
+
+static int push_folders(const struct chain_journal *journal,
+                        struct img_json *list, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        const struct chain_journal_folder *folder = &journal->folders[i];
+        struct img_json *one = img_json_object();
+
+        img_json_push(list, one);
+        if (set_bytes(one, "path", folder->path, err) < 0) {
+            return -1;
+        }
+        img_json_set_u64(one, "inode", folder->ino);
+    }
+    return 0;
+}
+
+static int push_files(const struct chain_journal *journal, bool decided,
+                      struct img_json *list, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->files_nr; i++) {
+        const struct chain_journal_file *file = &journal->files[i];
+        struct img_json *one = img_json_object();
+
+        img_json_push(list, one);
+        img_json_set_u64(one, "folder", file->folder);
+        if (set_bytes(one, "name", file->name, err) < 0) {
+            return -1;
+        }
+        if (!decided) {
+            continue;
+        }
+        if (set_bytes(one, "temporary", file->temp, err) < 0) {
+            return -1;
+        }
+        img_json_set_u64(one, "inode", file->ino);
+        img_json_set_u64(one, "length", file->len);
+    }
+    return 0;
+}
+
+char *chain_journal_encode(const struct chain_journal *journal, bool decided,
+                           struct img_error *err)
+{
+    struct img_json *json = img_json_object();
+    struct img_json *folders = img_json_array();
+    struct img_json *files = img_json_array();
+    char *text = NULL;
+
+    img_json_set_u64(json, "imgchain-snapshot", VERSION);
+    img_json_set_string(json, "id", journal->id);
+    img_json_set_bool(json, "decided", decided);
+    img_json_set(json, "folders", folders);
+    img_json_set(json, "files", files);
+    if (push_folders(journal, folders, err) == 0 &&
+        push_files(journal, decided, files, err) == 0) {
+        text = img_json_text(json, true, err);
+    }
+    img_json_free(json);
+    if (text && strlen(text) > IMG_JSON_MAX_LEN) {
+        free(text);
+        img_fail(err, IMG_LIMIT,
+                 "too many or too long names for one atomic snapshot: its "
+                 "journal would have more than %u bytes",
+                 IMG_JSON_MAX_LEN);
+        return NULL;
+    }
+    return text;
+}
+
+/* ---- Reading. */
+
+static bool is_plain_name(const char *name)
+{
+    return name[0] != '\0' && strlen(name) <= NAME_MAX && !strchr(name, '/') &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+bool chain_journal_is_temp(const char *temp, const char *name)
+{
+    const size_t rest_len = strlen(TEMP_INFIX) + TEMP_DIGITS;
+    /* A name that would be too long is cut. */
+    size_t name_len =
+        (size_t)img_min(strlen(name), (uint64_t)NAME_MAX - 1 - rest_len);
+
+    return strlen(temp) == 1 + name_len + rest_len && temp[0] == '.' &&
+           memcmp(temp + 1, name, name_len) == 0 &&
+           memcmp(temp + 1 + name_len, TEMP_INFIX, strlen(TEMP_INFIX)) == 0 &&
+           strspn(temp + 1 + name_len + strlen(TEMP_INFIX),
+                  "abcdefghijklmnopqrstuvwxyz0123456789") == TEMP_DIGITS;
+}
+
+static char *get_bytes(const struct img_json *object, const char *key)
+{
+    const char *text = img_json_get_string(object, key);
+
+    return text ? decode_bytes(text) : NULL;
+}
+
+static bool read_folder(const struct img_json *one,
+                        struct chain_journal_folder *out)
+{
+    out->path = get_bytes(one, "path");
+    return out->path && out->path[0] == '/' && strlen(out->path) < PATH_MAX &&
+           img_json_get_u64(one, "inode", &out->ino);
+}
+
+static bool read_file(const struct img_json *one, bool decided,
+                      size_t folders_nr, struct chain_journal_file *out)
+{
+    uint64_t folder;
+
+    out->name = get_bytes(one, "name");
+    if (!img_json_get_u64(one, "folder", &folder) || folder >= folders_nr ||
+        !out->name || !is_plain_name(out->name)) {
+        return false;
+    }
+    out->folder = (size_t)folder;
+    if (!decided) {
+        return true;
+    }
+    out->temp = get_bytes(one, "temporary");
+    return out->temp && chain_journal_is_temp(out->temp, out->name) &&
+           img_json_get_u64(one, "inode", &out->ino) &&
+           img_json_get_u64(one, "length", &out->len);
+}
+
+static bool read_lists(const struct img_json *folders,
+                       const struct img_json *files, bool decided,
+                       struct chain_journal *out)
+{
+    for (size_t i = 0; i < out->folders_nr; i++) {
+        if (!read_folder(img_json_at(folders, i), &out->folders[i])) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < out->files_nr; i++) {
+        if (!read_file(img_json_at(files, i), decided, out->folders_nr,
+                       &out->files[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_list(const struct img_json *list, size_t max)
+{
+    return list && img_json_type(list) == IMG_JSON_ARRAY &&
+           img_json_len(list) > 0 && img_json_len(list) <= max;
+}
+
+static int read_all(const struct img_json *json, const char *id, bool decided,
+                    struct chain_journal *out, struct img_error *err)
+{
+    const struct img_json *folders = img_json_get(json, "folders");
+    const struct img_json *files = img_json_get(json, "files");
+    const char *own_id = img_json_get_string(json, "id");
+    uint64_t version = 0;
+    bool is_decided;
+
+    if (!img_json_get_u64(json, "imgchain-snapshot", &version) ||
+        version != VERSION || !own_id || strcmp(own_id, id) != 0 ||
+        !img_json_get_bool(json, "decided", &is_decided) ||
+        is_decided != decided || !is_list(folders, CHAIN_JOURNAL_FOLDERS_MAX) ||
+        !is_list(files, CHAIN_JOURNAL_FILES_MAX)) {
+        return img_fail(err, IMG_CORRUPT,
+                        "is no record of the snapshot that it is named after");
+    }
+    if (chain_journal_init(out, img_json_len(folders), img_json_len(files),
+                           err) < 0) {
+        return -1;
+    }
+    memcpy(out->id, id, sizeof(out->id));
+    if (!read_lists(folders, files, decided, out)) {
+        chain_journal_fini(out);
+        return img_fail(err, IMG_CORRUPT,
+                        "is a damaged record: a name, folder or number in it "
+                        "cannot be what a snapshot wrote");
+    }
+    return 0;
+}
+
+int chain_journal_decode(const char *text, size_t len, const char *id,
+                         bool decided, struct chain_journal *out,
+                         struct img_error *err)
+{
+    struct img_json *json;
+    struct img_error why;
+
+    *out = (struct chain_journal){0};
+    if (img_json_parse(text, len, &json, &why) < 0) {
+        return why.code == IMG_MEMORY
+                   ? img_fail_memory(err)
+                   : img_fail(err, IMG_CORRUPT,
+                              "is a damaged record: it is no JSON text");
+    }
+    int r = read_all(json, id, decided, out, err);
+    img_json_free(json);
+    return r;
+}
