@@ -93,6 +93,12 @@ struct img_file *img_file_origin(struct img_file *file);
 const struct img_file *img_file_origin_const(const struct img_file *file);
 /* *AT = max(*AT, VALUE). */
 void img_file_raise(atomic_uint_least64_t *at, uint64_t value);
+/* As many zeros as are written at once. */
+#define IMG_FILE_ZEROS_LEN ((uint64_t)1 << 20)
+/* Zeros for writing LEN of them step by step. Free with free(). */
+void *img_file_new_zeros(uint64_t len, struct img_error *err);
+/* How many to write at OFF, so that the next step is aligned. */
+uint64_t img_file_zeros_step(uint64_t off, uint64_t end);
 /* May [OFF, OFF + LEN) of FILE be changed? Writable, and inside. */
 int img_file_check_range(const struct img_file *file, uint64_t off,
                          uint64_t len, struct img_error *err);

@@ -19,7 +19,6 @@
 
 #include "file_impl.h"
 
-#define CHUNK_LEN ((uint64_t)1 << 20)
 /*
  * Ranges that a block device is asked to zero or discard begin and end at a
  * page, so that no half of a page is in the cache.
@@ -66,14 +65,14 @@ static bool is_unsupported(int rc)
 static int write_zeros(struct img_file *file, uint64_t off, uint64_t end)
 {
     struct img_error ignored;
-    IMG_AUTO(img_free_ptr) void *zeros = img_alloc_aligned(CHUNK_LEN, &ignored);
+    IMG_AUTO(img_free_ptr)
+    void *zeros = img_file_new_zeros(end - off, &ignored);
 
     if (!zeros) {
         return -ENOMEM;
     }
     while (off < end) {
-        size_t len =
-            (size_t)img_min(end - off, CHUNK_LEN - (off & (CHUNK_LEN - 1)));
+        size_t len = (size_t)img_file_zeros_step(off, end);
         ssize_t n = img_posix_pwrite(file, zeros, len, off);
         if (n < 0 && n != -EINTR) {
             return (int)n;

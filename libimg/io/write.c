@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/statvfs.h>
 
@@ -18,7 +19,7 @@
 
 #include "file_impl.h"
 
-#define CHUNK_LEN ((uint64_t)1 << 20)
+#define BLOCK_ALIGN 4096u
 
 void img_file_raise(atomic_uint_least64_t *at, uint64_t value)
 {
@@ -183,11 +184,28 @@ int img_file_resize(struct img_file *file, uint64_t len, struct img_error *err)
     return fail_change(file, -rc, err);
 }
 
+void *img_file_new_zeros(uint64_t len, struct img_error *err)
+{
+    uint64_t capacity =
+        img_min(img_align_up(len, BLOCK_ALIGN), IMG_FILE_ZEROS_LEN);
+    void *zeros = img_alloc_aligned(capacity, err);
+
+    if (zeros) {
+        memset(zeros, 0, capacity);
+    }
+    return zeros;
+}
+
+uint64_t img_file_zeros_step(uint64_t off, uint64_t end)
+{
+    return img_min(end - off, IMG_FILE_ZEROS_LEN - off % IMG_FILE_ZEROS_LEN);
+}
+
 /* Zeros over what is no data of [OFF, END). */
 static int fill_holes(struct img_file *file, uint64_t off, uint64_t end,
                       struct img_error *err)
 {
-    IMG_AUTO(img_free_ptr) void *zeros = img_alloc_aligned(CHUNK_LEN, err);
+    IMG_AUTO(img_free_ptr) void *zeros = img_file_new_zeros(end - off, err);
 
     if (!zeros) {
         return -1;
@@ -199,8 +217,7 @@ static int fill_holes(struct img_file *file, uint64_t off, uint64_t end,
             return -1;
         }
         if (is_hole) {
-            /* to the chunk's end, so that writes stay aligned */
-            len = img_min(len, CHUNK_LEN - off % CHUNK_LEN);
+            len = img_file_zeros_step(off, off + len);
             if (img_file_write(file, zeros, (size_t)len, off, err)) {
                 return -1;
             }
