@@ -122,11 +122,32 @@ int qcow2_edit_set_backing(struct qcow2_edit *edit, const char *backing_name,
 /*
  * Another virtual size. Growing enlarges the L1 table where needed; what is
  * new reads as zeros even where a backing file is longer. Shrinking gives up
- * what lies beyond. PREALLOC as in create, for what is new. Bitmaps follow.
- * IMG_UNSUPPORTED where QEMU refuses (shrinking with snapshots, ...).
+ * what lies beyond. PREALLOC as in create, for what is new. Bitmaps and the
+ * external data file follow. The size itself changes in one sector. IMG_
+ * UNSUPPORTED where QEMU refuses (version 2 with snapshots, or over a longer
+ * backing file; a bitmap that is inconsistent).
  */
 int qcow2_edit_resize(struct qcow2_edit *edit, uint64_t virtual_len,
                       enum qcow2_prealloc prealloc, struct img_error *err);
+
+/* The same with what the caller knows of the backing file. */
+struct qcow2_resize {
+    uint64_t virtual_len;
+    enum qcow2_prealloc prealloc;
+    uint64_t backing_len; /* UINT64_MAX: unknown, but there is one */
+    /* LEN bytes at OFF, inside backing_len; NULL: it cannot be read. Needed
+       where the image ends within a cluster that it does not own. */
+    int (*read_backing)(void *opaque, void *buf, size_t len, uint64_t off,
+                        struct img_error *err);
+    void *opaque;
+};
+int qcow2_edit_resize_over(struct qcow2_edit *edit,
+                           const struct qcow2_resize *resize,
+                           struct img_error *err);
+/* Only what would be refused; writes nothing. */
+int qcow2_edit_resize_check(struct qcow2_edit *edit,
+                            const struct qcow2_resize *resize,
+                            struct img_error *err);
 
 /* What qcow2_edit_amend changes; a field that is not set stays. */
 struct qcow2_amend_options {
