@@ -37,9 +37,16 @@ static int fail_not_given(const struct chain_layer *upper,
     char shown[512];
 
     img_escape(lower->path, strlen(lower->path), shown, sizeof(shown));
-    img_fail(err, IMG_UNDECLARED,
-             "the format of the new backing file \"%s\" is not given%s%s",
-             shown, format ? "; it looks like " : "", format ? format : "");
+    if (format) {
+        img_fail(err, IMG_UNDECLARED,
+                 "the format of the new backing file \"%s\" is not given: it "
+                 "looks like %s (-F %s)",
+                 shown, format, format);
+    } else {
+        img_fail(err, IMG_UNDECLARED,
+                 "the format of the new backing file \"%s\" is not given (-F)",
+                 shown);
+    }
     img_error_set_path(err, upper->path);
     return -1;
 }

@@ -73,8 +73,8 @@ START_TEST(test_other_backing_of_no_format)
     make("top", "gone", "raw");
     options.backing_name = "base";
     expect_failure("top", IMG_UNDECLARED, "top",
-                   "the format of the new backing file \"base\" is not given; "
-                   "it looks like qcow2");
+                   "the format of the new backing file \"base\" is not given: "
+                   "it looks like qcow2 (-F qcow2)");
     options.allow_probe = true;
     expect_paths("top", (const char *const[]){"top", "base"}, 2);
     ck_assert(chain_layer_is_probed(chain_layer_at(chain, 1)));
