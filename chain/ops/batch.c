@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Moving into an image in place: see batch.h.
+ */
+#include "batch.h"
+
+#include <img/checked.h>
+
+/* Between two looks whether a commit is due. */
+#define STEP_LEN (8ull << 20)
+
+int chain_batch_commit(struct chain_batch *batch, struct img_error *err)
+{
+    if (chain_mover_sync(batch->mover, err) < 0 ||
+        (batch->edit && qcow2_edit_commit(batch->edit, err) < 0)) {
+        return -1;
+    }
+    batch->committed_len = chain_mover_moved(batch->mover)->written_len;
+    return 0;
+}
+
+static int span(struct chain_batch *batch, uint64_t off, uint64_t len,
+                uint64_t *span_off, uint64_t *span_len, struct img_error *err)
+{
+    if (batch->edit) {
+        return qcow2_edit_span(batch->edit, off, len, span_off, span_len, err);
+    }
+    *span_off = img_align_down(off, batch->granule);
+    *span_len = img_align_up(off + len, batch->granule) - *span_off;
+    if (batch->beyond) {
+        uint64_t end_off =
+            img_max(chain_view_len(batch->from), chain_view_len(batch->beyond));
+        *span_len = img_min(*span_len, end_off - *span_off);
+    }
+    return 0;
+}
+
+/* [OFF, END), as FROM shows it, and beyond its end as BEYOND does. */
+static int push(struct chain_batch *batch, uint64_t off, uint64_t end,
+                struct img_error *err)
+{
+    uint64_t split =
+        batch->beyond ? img_min(end, chain_view_len(batch->from)) : end;
+
+    if (off < split && chain_mover_push_range(batch->mover, batch->from, off,
+                                              split - off, false, err) < 0) {
+        return -1;
+    }
+    return split < end ? chain_mover_push_range(batch->mover, batch->beyond,
+                                                split, end - split, false, err)
+                       : 0;
+}
+
+int chain_batch_push(struct chain_batch *batch, uint64_t off, uint64_t len,
+                     struct img_error *err)
+{
+    uint64_t span_off, span_len;
+
+    while (len > 0) {
+        uint64_t step_len = img_min(len, STEP_LEN);
+        if (span(batch, off, step_len, &span_off, &span_len, err) < 0) {
+            return -1;
+        }
+        uint64_t from = img_max(span_off, batch->end_off);
+        uint64_t end = span_off + span_len;
+        if (from < end) {
+            if (push(batch, from, end, err) < 0) {
+                return -1;
+            }
+            batch->end_off = end;
+        }
+        if (batch->edit && qcow2_edit_is_full(batch->edit) &&
+            chain_batch_commit(batch, err) < 0) {
+            return -1;
+        }
+        off += step_len;
+        len -= step_len;
+    }
+    return 0;
+}
