@@ -52,7 +52,8 @@ IMG_PUBLIC void chain_rebase_result_fini(struct chain_rebase_result *result);
  * the new backing shows differently is written into it, in batches, each
  * stable, and only then the header changes, in one sector. At every instant
  * the guest sees the same. A failure leaves it with its old backing file and
- * says how much was written.
+ * says how much was written. Internal snapshots of the overlay get the new
+ * backing file as it is, as with qemu-img.
  */
 IMG_PUBLIC int chain_rebase(const struct chain_rebase_request *request,
                             struct chain_rebase_result *out,
@@ -77,9 +78,11 @@ IMG_PUBLIC int chain_rebase_undo(const struct chain_rebase_request *request,
 struct chain_commit_request {
     const char *path;
     const char *format;
-    const char *base;  /* commit down to this layer; NULL: the backing file */
-    bool keep_overlay; /* -d: do not empty the overlay; also with base, when
-                          there are layers between */
+    /* Commit down to this layer, which a path or the name that is recorded for
+       it tells; NULL: the backing file. */
+    const char *base;
+    bool keep_overlay; /* -d: do not empty the overlay; implied by base, as in
+                          qemu-img */
     bool dry_run, verify, allow_probe;
     enum chain_cache source_cache;
     unsigned max_depth, threads;
@@ -97,13 +100,18 @@ struct chain_commit_result {
     bool is_overlay_emptied;
     bool is_base_grown;
     uint64_t read_len, written_len, zero_len;
+    /* Layers between, which show something else now (or would). */
+    char **stale;
+    size_t stale_nr;
 };
 IMG_PUBLIC void chain_commit_result_fini(struct chain_commit_result *result);
 
 /*
  * Commit. The overlay shows the guest the same at every instant; it is
  * emptied only after the base is stable. Layers between are invalid
- * afterwards, as with qemu-img, and are named in the result's messages.
+ * afterwards, as with qemu-img. A base that is smaller grows, one that is
+ * larger keeps its size and what it has beyond the overlay's end. A base of
+ * which only probing says that it is raw is IMG_UNDECLARED.
  */
 IMG_PUBLIC int chain_commit(const struct chain_commit_request *request,
                             struct chain_commit_result *out,
