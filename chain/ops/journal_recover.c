@@ -238,39 +238,63 @@ static int fail_foreign(const struct chain_journal_folder *folder,
     return name_error(folder, name, err);
 }
 
+/* How far a file has come. */
+enum progress {
+    PROGRESS_NONE,
+    PROGRESS_BOTH,  /* it has its name, and the temporary one still */
+    PROGRESS_NAMED, /* whatever became of it since */
+};
+
 /*
  * A temporary name goes when the file gets its own: where it is gone, that
- * has been done, whatever became of the file since.
+ * has been done.
  */
-static int finish_file(const struct remains *remains,
-                       const struct chain_journal *journal,
-                       const struct chain_journal_file *file,
-                       struct img_error *err)
+static int look_at_file(const struct chain_journal *journal,
+                        const struct chain_journal_file *file,
+                        enum progress *out, struct img_error *err)
 {
     const struct chain_journal_folder *folder = &journal->folders[file->folder];
     struct stat temp, named;
 
     bool is_named =
         fstatat(folder->fd, file->name, &named, AT_SYMLINK_NOFOLLOW) == 0;
+    *out = PROGRESS_NAMED;
     if (fstatat(folder->fd, file->temp, &temp, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno != ENOENT) {
-            img_fail_sys(err, errno, "cannot look at it");
-            return name_error(folder, file->temp, err);
+        if (errno == ENOENT) {
+            return 0;
         }
-        if (is_named && named.st_ino == file->ino) {
-            tell(remains, folder, file->name, "finished");
-        }
-        return 0;
+        img_fail_sys(err, errno, "cannot look at it");
+        return name_error(folder, file->temp, err);
     }
     bool is_both = is_named && named.st_ino == temp.st_ino;
+    *out = is_both ? PROGRESS_BOTH : PROGRESS_NONE;
     if (!S_ISREG(temp.st_mode) || temp.st_ino != file->ino ||
         (uint64_t)temp.st_size != file->len ||
         temp.st_nlink != (is_both ? 2u : 1u) ||
         !chain_owner_is_trusted(temp.st_uid)) {
         return fail_foreign(folder, file->temp, err);
     }
-    int rc = is_both ? (unlinkat(folder->fd, file->temp, 0) == 0 ? 0 : errno)
-                     : chain_folder_rename(folder, file->temp, file->name);
+    return is_named && !is_both ? fail_taken(folder, file->name, err) : 0;
+}
+
+static int finish_file(const struct remains *remains,
+                       const struct chain_journal *journal,
+                       const struct chain_journal_file *file,
+                       struct img_error *err)
+{
+    const struct chain_journal_folder *folder = &journal->folders[file->folder];
+    enum progress progress;
+    struct stat st;
+    int rc = 0;
+
+    if (look_at_file(journal, file, &progress, err) < 0) {
+        return -1;
+    }
+    if (progress == PROGRESS_NONE) {
+        rc = chain_folder_rename(folder, file->temp, file->name);
+    } else if (progress == PROGRESS_BOTH) {
+        rc = unlinkat(folder->fd, file->temp, 0) == 0 ? 0 : errno;
+    }
     if (rc == EEXIST) {
         return fail_taken(folder, file->name, err);
     }
@@ -278,7 +302,10 @@ static int finish_file(const struct remains *remains,
         img_fail_sys(err, rc, "cannot name the new file");
         return name_error(folder, file->name, err);
     }
-    tell(remains, folder, file->name, "finished");
+    if (fstatat(folder->fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        st.st_ino == file->ino) {
+        tell(remains, folder, file->name, "finished");
+    }
     return 0;
 }
 
@@ -287,6 +314,13 @@ static int finish(const struct remains *remains, struct chain_journal *journal,
 {
     for (size_t i = 0; i < journal->folders_nr; i++) {
         if (chain_folder_open(&journal->folders[i], err) < 0) {
+            return -1;
+        }
+    }
+    /* What stands in the way of one stands in the way of all. */
+    for (size_t i = 0; i < journal->files_nr; i++) {
+        enum progress ignored;
+        if (look_at_file(journal, &journal->files[i], &ignored, err) < 0) {
             return -1;
         }
     }
