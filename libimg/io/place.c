@@ -31,12 +31,15 @@ static int split(struct img_place *place, const char *path,
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
 
+    place->folder = img_strndup(path, (size_t)(name - path), err);
+    place->name = img_strndup(name, strlen(name), err);
+    if (!place->folder || !place->name) {
+        return -1;
+    }
     if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
         return img_fail(err, IMG_USAGE, "names a folder, expected a file");
     }
-    place->folder = img_strndup(path, (size_t)(name - path), err);
-    place->name = img_strndup(name, strlen(name), err);
-    return place->folder && place->name ? 0 : -1;
+    return 0;
 }
 
 static int open_folder(struct img_place *place, const struct img_roots *roots,
