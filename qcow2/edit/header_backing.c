@@ -72,3 +72,28 @@ int qcow2_edit_set_backing(struct qcow2_edit *edit, const char *backing_name,
     header_page_fini(&want);
     return result;
 }
+
+int qcow2_edit_set_data_file(struct qcow2_edit *edit, const char *name,
+                             struct img_error *err)
+{
+    struct header_page want;
+    int result;
+
+    if (!edit->header.has_data_file) {
+        return img_fail(err, IMG_USAGE,
+                        "data_file: found an image without an external data"
+                        " file, expected one that has it");
+    }
+    if (check_text("data file name", name, edit->header.cluster_len, err) ||
+        qcow2_edit_commit(edit, err) || qcow2_edit_begin_change(edit, err) ||
+        qcow2_edit_page(edit, &want, err)) {
+        return -1;
+    }
+    result = replace_text(&want.extensions.data_file_name, name, err) ||
+                     qcow2_edit_switch_header(edit, &want.header,
+                                              &want.extensions, err)
+                 ? -1
+                 : 0;
+    header_page_fini(&want);
+    return result;
+}

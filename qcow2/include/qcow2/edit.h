@@ -163,6 +163,15 @@ struct qcow2_amend_options {
 int qcow2_edit_amend(struct qcow2_edit *edit,
                      const struct qcow2_amend_options *options,
                      struct img_error *err);
+/* Only what would be refused; writes nothing. */
+int qcow2_edit_amend_check(struct qcow2_edit *edit,
+                           const struct qcow2_amend_options *options,
+                           struct img_error *err);
+
+/* Record another name for the external data file (NULL: none), which the image
+   must have. */
+int qcow2_edit_set_data_file(struct qcow2_edit *edit, const char *name,
+                             struct img_error *err);
 
 /*
  * The guest bytes [OFF, OFF + LEN) change: enabled persistent bitmaps mark
