@@ -169,3 +169,73 @@ poke()
     printf '%b' "$(sed 's/../\\x&/g' <<<"$3")" |
         dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
+
+# remember: the files that are here, and what is in them.
+remember()
+{
+    find . -type f -exec sha256sum {} + | sort >"$test_dir/remembered"
+}
+
+# expect_untouched: all is as remember found it; nothing new is here.
+expect_untouched()
+{
+    find . -type f -exec sha256sum {} + | sort >"$test_dir/found"
+    cmp -s "$test_dir/remembered" "$test_dir/found" || {
+        diff "$test_dir/remembered" "$test_dir/found" >&2 || true
+        fail 'a file was changed, made or removed'
+    }
+}
+
+# expect_message TEXT: one line on stderr, with TEXT in it.
+expect_message()
+{
+    [ "$(wc -l <"$test_dir/stderr")" -eq 1 ] || fail 'stderr is not one line'
+    grep -qF -- "$1" "$test_dir/stderr" || fail "no message: $1"
+}
+
+# expect_sound FILE...: qemu-img finds no error and no leak.
+expect_sound()
+{
+    local file
+    for file; do
+        qemu-img check -q -f qcow2 "$file" >"$test_dir/check" 2>&1 ||
+            fail "qemu-img check $file: $(cat "$test_dir/check")"
+    done
+}
+
+# expect_equal A B [FORMAT-OF-B]: the guest sees the same.
+expect_equal()
+{
+    qemu-img compare -q -f qcow2 -F "${3:-qcow2}" "$1" "$2" ||
+        fail "$1 and $2 differ"
+}
+
+# hold FILE [FORMAT]: a qemu-io of its own has FILE open for writing, until
+# let_go. Its process is $holder.
+holder=
+hold()
+{
+    local tries=0
+    mkfifo "$test_dir/hold"
+    qemu-io -f "${2:-qcow2}" "$1" <"$test_dir/hold" >"$test_dir/held" 2>&1 &
+    holder=$!
+    cleanup_hooks+=(let_go)
+    exec 9>"$test_dir/hold"
+    # Asked through a lock, it could be the one that is refused.
+    echo length >&9
+    until grep -q iB "$test_dir/held"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 500 ] ||
+            fail "qemu-io does not open $1: $(cat "$test_dir/held")"
+        sleep 0.02
+    done
+}
+
+let_go()
+{
+    [ -n "$holder" ] || return 0
+    exec 9>&-
+    wait "$holder" || true
+    holder=
+    rm -f "$test_dir/hold"
+}

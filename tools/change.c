@@ -101,6 +101,14 @@ int change_format(const struct common_values *common, const char *path,
     return 0;
 }
 
+void change_note_probed(const char *path, const char *option)
+{
+    char shown[IMG_ERROR_PATH_MAX];
+
+    img_escape(path, strlen(path), shown, sizeof(shown));
+    message_note("%s: no format was said (%s); it is probed", shown, option);
+}
+
 void change_begin(const struct common_values *common, const char *phase)
 {
     progress_begin(common->quiet ? PROGRESS_NONE : common->progress, phase);

@@ -39,6 +39,9 @@ void change_fini(void *values);
 int change_format(const struct common_values *common, const char *path,
                   const char **out, struct img_error *err);
 
+/* Say that PATH, of which no OPTION says the format, is probed. */
+void change_note_probed(const char *path, const char *option);
+
 /* Progress and cancelling of work that has phases. */
 void change_begin(const struct common_values *common, const char *phase);
 void change_on_phase(void *opaque, enum chain_phase phase, uint64_t done,

@@ -9,7 +9,7 @@
 #include "message.h"
 #include "output.h"
 
-#define NAME_COLUMN 22
+#define NAME_COLUMN 23
 
 enum {
     OF_QCOW2 = 1u << 0,
@@ -32,7 +32,11 @@ static const struct {
     {"data_file_raw=<bool>", "the data file is a raw image by itself",
      OF_QCOW2 | OF_AMEND},
     {"extended_l2=<bool>", "32 subclusters a cluster", OF_QCOW2},
+    {"extent_size_hint=<size>", "allocate in pieces of it (where known)",
+     OF_QCOW2 | OF_RAW},
     {"lazy_refcounts=<bool>", "postpone refcount updates", OF_QCOW2 | OF_AMEND},
+    {"nocow=<bool>", "no copy-on-write by the file system (btrfs)",
+     OF_QCOW2 | OF_RAW},
     {"preallocation=<str>", "off, metadata, falloc or full (raw: no metadata)",
      OF_QCOW2 | OF_RAW},
     {"refcount_bits=<num>", "1 to 64, a power of two (16)",

@@ -66,10 +66,10 @@ int cmd_resize(void *opaque, char **operands, int nr);
 int cmd_snapshot(void *opaque, char **operands, int nr);
 
 /* -o help; and what else the commands' own options need. */
-int create_choices(const void *values);
-int copy_choices(const void *values);
-int amend_choices(const void *values);
-int snapshot_choices(const void *values);
+int create_choices(const void *opaque);
+int copy_choices(const void *opaque);
+int amend_choices(const void *opaque);
+int snapshot_choices(const void *opaque);
 void snapshot_fini(void *values);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */

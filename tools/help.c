@@ -54,7 +54,7 @@ int help_all(void)
         return EXIT_FAILED;
     }
     output_text(out, "Usage: imgchain COMMAND [OPTIONS] ARGS\n\n"
-                     "Reads qcow2 backing chains and judges them.\n\n"
+                     "Reads, judges and writes qcow2 backing chains.\n\n"
                      "Commands:\n");
     for (const struct command *one = commands; one->name; one++) {
         put_command(out, one);

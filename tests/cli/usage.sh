@@ -68,10 +68,15 @@ refuses 2 '--raw and --dest-format name different formats' \
 IMGCHAIN_ENGINE=fast refuses 2 \
     "IMGCHAIN_ENGINE: 'fast' is none of auto, io_uring, sync" info a
 
+commands=()
 # Every command has help on stdout with a usage line, every common option and
 # an example, in 80 columns, one line an option.
-for command in info map tree check compare 'validate snapshot' \
-    'validate copy'; do
+while read -r command; do
+    commands+=("$command")
+done < <("$imgchain" --help |
+    sed -nE '/^Commands:/,/^$/s/^  ([a-z]+( [a-z]+)?)  .*/\1/p')
+[ "${#commands[@]}" -ge 7 ] || fail "too few commands: ${commands[*]}"
+for command in "${commands[@]}"; do
     # shellcheck disable=SC2086 # two words
     run $command --help
     expect_exit 0
@@ -79,7 +84,7 @@ for command in info map tree check compare 'validate snapshot' \
     head -n 1 "$test_dir/stdout" |
         grep -q "^Usage: imgchain $command \[OPTIONS\] " ||
         fail 'no usage line'
-    for option in --output -q -v -U -p --root --allow-probe --engine \
+    for option in --output -q -v -p --root --allow-probe --engine \
         --max-memory --max-depth --help; do
         [ "$(grep -cE -- "^  (-., |    )?${option}[], =[]|^  ${option}, " \
             "$test_dir/stdout")" -eq 1 ] || fail "not one line for $option"
@@ -88,6 +93,13 @@ for command in info map tree check compare 'validate snapshot' \
     if grep -n '.\{81\}' "$test_dir/stdout"; then
         fail 'help is wider than 80 columns'
     fi
+    # What is written is shared with nobody.
+    case $command in
+    commit | amend | resize | snapshot) shared=0 ;;
+    *) shared=1 ;;
+    esac
+    [ "$(grep -c '^  -U, --force-share ' "$test_dir/stdout")" -eq $shared ] ||
+        fail 'not the expected --force-share'
     cp "$test_dir/stdout" "$test_dir/help"
     # shellcheck disable=SC2086
     run help $command
@@ -98,7 +110,7 @@ done
 run --help
 expect_exit 0
 for command in info map tree check compare 'validate snapshot' \
-    'validate copy'; do
+    'validate copy' create rebase commit snapshot; do
     grep -q "^  $command  *[A-Z]" "$test_dir/stdout" || fail "no $command"
 done
 run validate --help

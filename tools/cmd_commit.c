@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* commit: an overlay's contents go into its backing file, or a lower layer. */
+#include <chain/rebase.h>
+#include <img/memory.h>
+
+#include "command.h"
+#include "session.h"
+#include "sheet.h"
+#include "signals.h"
+#include "values.h"
+
+#define AT(field) offsetof(struct commit_values, field)
+
+const struct option_spec commit_options[] = {
+    {'b', "base", "BASE", "commit into this layer (the backing file)",
+     option_text, AT(base)},
+    {'d', "drop", NULL, "do not empty FILE, which is to be dropped",
+     option_flag, AT(keep_overlay)},
+    {0, "verify", NULL, "compare everything before FILE is emptied",
+     option_flag, AT(change.verify)},
+    {'t', "cache", "CACHE", "none: read past the page cache", option_cache_mode,
+     AT(change.source_cache)},
+    {'r', "rate-limit", "RATE", "refused: rates are not limited",
+     option_rate_limit, 0},
+    {0, "dry-run", NULL, "show what would be done and write nothing",
+     option_flag, AT(change.dry_run)},
+    {0, NULL, NULL, NULL, NULL, 0},
+};
+
+static void fill_request(const struct commit_values *values, const char *path,
+                         const char *format, struct chain_commit_request *out)
+{
+    const struct change_values *change = &values->change;
+    const struct common_values *common = &change->common;
+
+    *out = (struct chain_commit_request){
+        .path = path,
+        .format = format,
+        .base = values->base,
+        .keep_overlay = values->keep_overlay,
+        .dry_run = change->dry_run,
+        .verify = change->verify,
+        .allow_probe = common->allow_probe,
+        .source_cache = change->source_cache,
+        .max_depth = common->max_depth,
+        .engine = (int)common->engine,
+        .budget_len = common->max_memory,
+        .roots = common->roots,
+        .cancel = signals_catch(),
+        .progress = change_on_phase,
+    };
+}
+
+static struct img_json *result_json(const struct change_values *change,
+                                    const char *path,
+                                    const struct chain_commit_result *result)
+{
+    struct img_json *json = change_json(change, "commit", path);
+
+    img_json_set_string(json, "base", result->base);
+    img_json_set_bool(json, "base-grown", result->is_base_grown);
+    img_json_set_bool(json, "overlay-emptied", result->is_overlay_emptied);
+    img_json_set_u64(json, "read-len", result->read_len);
+    img_json_set_u64(json, "written-len", result->written_len);
+    img_json_set_u64(json, "zero-len", result->zero_len);
+    return json;
+}
+
+static void put_result(struct output *out, const struct change_values *change,
+                       const char *path,
+                       const struct chain_commit_result *result)
+{
+    bool is_dry = change->dry_run;
+
+    change_head(out, change, "committed", "commit", path);
+    sheet_text(out, "into", result->base);
+    if (result->is_base_grown) {
+        sheet_text(out, "", is_dry ? "which grows" : "which was made larger");
+    }
+    sheet_size(out, is_dry ? "read at most" : "read", result->read_len);
+    sheet_size(out, is_dry ? "written at most" : "written",
+               result->written_len);
+    sheet_size(out, "zeros", result->zero_len);
+    if (!is_dry) {
+        sheet_text(out, "overlay",
+                   result->is_overlay_emptied ? "emptied" : "kept as it was");
+    }
+}
+
+int cmd_commit(void *opaque, char **operands, int nr)
+{
+    const struct commit_values *values = opaque;
+    const struct change_values *change = &values->change;
+    struct chain_commit_result result = {.base = NULL};
+    struct chain_commit_request request;
+    struct img_error err;
+    const char *format;
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+
+    (void)nr;
+    if (change_format(&change->common, operands[0], &format, &err) < 0 ||
+        session_output(&change->common, &out, &err) < 0) {
+        return session_fail(&err, EXIT_FAILED);
+    }
+    fill_request(values, operands[0], format, &request);
+    change_begin(&change->common, "check");
+    if (change_end(chain_commit(&request, &result, &err)) < 0) {
+        return session_fail(&err, EXIT_FAILED);
+    }
+    if (change->common.output == OUTPUT_JSON) {
+        output_json(out, result_json(change, operands[0], &result));
+    } else {
+        put_result(out, change, operands[0], &result);
+    }
+    chain_commit_result_fini(&result);
+    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+}
