@@ -154,15 +154,23 @@ static void piece_of(const struct qcow2_edit *edit, const struct target *target,
         img_min(target->off + target->len - cluster, edit->header.cluster_len);
 }
 
-/* The part of a place that is new must be written whole. */
+/*
+ * What is not settled yet must be written whole: the range may only begin or
+ * end amid a unit that is.
+ */
 static int check_whole(const struct qcow2_edit *edit, const struct spot *spot,
                        uint64_t cluster, uint64_t start, uint64_t end,
                        struct img_error *err)
 {
     uint32_t unit = unit_of(edit, spot);
+    bool is_start_whole =
+        start % unit == 0 ||
+        is_settled(edit, spot, qcow2_edit_subclusters(edit, start, start + 1));
+    bool is_end_whole =
+        end % unit == 0 || cluster + end == edit->virtual_len ||
+        is_settled(edit, spot, qcow2_edit_subclusters(edit, end - 1, end));
 
-    if (start % unit == 0 &&
-        (end % unit == 0 || cluster + end == edit->virtual_len)) {
+    if (is_start_whole && is_end_whole) {
         return 0;
     }
     return img_fail(err, IMG_USAGE,
