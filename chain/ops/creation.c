@@ -96,8 +96,8 @@ static int write_raw_device(const struct chain_create_plan *plan,
     return img_file_flush(file, err);
 }
 
-static int write_raw(const struct chain_create_plan *plan,
-                     struct img_file *file, struct img_error *err)
+int chain_creation_write_raw(const struct chain_create_plan *plan,
+                             struct img_file *file, struct img_error *err)
 {
     uint64_t len = plan->qcow2.virtual_len;
     bool is_full = plan->qcow2.prealloc == QCOW2_PREALLOC_FULL;
@@ -155,10 +155,13 @@ static int fail_device(const char *path, struct img_error *err)
 }
 
 static int open_device(const char *path, const struct img_roots *roots,
-                       struct img_file **out, struct img_error *err)
+                       bool direct, struct img_file **out,
+                       struct img_error *err)
 {
-    const struct img_open_options options = {
-        .lock = IMG_LOCK_WRITER, .writable = true, .roots = roots};
+    const struct img_open_options options = {.lock = IMG_LOCK_WRITER,
+                                             .writable = true,
+                                             .direct = direct,
+                                             .roots = roots};
 
     return img_file_open(path, &options, out, err);
 }
@@ -179,16 +182,23 @@ static int open_scratch(const char *path, struct img_file **out,
     return r;
 }
 
+/* How one file of the new image is opened. */
+struct opening {
+    enum chain_creation_kind kind;
+    bool direct;
+};
+
 /* One file of the new image: at PATH, or to be there. */
 static int open_target(const struct chain_create_plan *plan, const char *path,
-                       enum chain_creation_kind kind,
-                       struct img_newfile **newfile, struct img_file **file,
-                       struct img_error *err)
+                       const struct opening *how, struct img_newfile **newfile,
+                       struct img_file **file, struct img_error *err)
 {
     const struct img_roots *roots = plan->request->roots;
+    enum chain_creation_kind kind = how->kind;
     const struct img_newfile_options options = {
         .replace = kind == CHAIN_CREATION_REPLACE,
         .named = kind == CHAIN_CREATION_NAMED,
+        .direct = how->direct,
         .roots = roots,
     };
 
@@ -197,7 +207,7 @@ static int open_target(const struct chain_create_plan *plan, const char *path,
     }
     if (is_block(path, roots)) {
         return kind == CHAIN_CREATION_REPLACE
-                   ? open_device(path, roots, file, err)
+                   ? open_device(path, roots, how->direct, file, err)
                    : fail_device(path, err);
     }
     if (img_newfile_new(path, &options, newfile, err) < 0) {
@@ -221,29 +231,38 @@ static void say_remains(const struct chain_creation *creation,
     img_error_set_path(err, said.path);
 }
 
+int chain_creation_open(const struct chain_create_plan *plan,
+                        enum chain_creation_kind kind, bool direct,
+                        struct chain_creation *out, struct img_error *err)
+{
+    const struct opening how = {.kind = kind, .direct = direct};
+    const char *path = plan->request->path;
+
+    *out = (struct chain_creation){0};
+    int r = open_target(plan, path, &how, &out->newfile, &out->file, err);
+    if (r == 0 && plan->data_file_path) {
+        r = open_target(plan, plan->data_file_path, &how, &out->data_newfile,
+                        &out->data_file, err);
+    }
+    if (r < 0) {
+        img_error_set_path(err, path);
+        chain_creation_fini(out);
+    }
+    return r;
+}
+
 int chain_creation_write(const struct chain_create_plan *plan,
                          enum chain_creation_kind kind,
                          struct chain_creation *out, struct img_error *err)
 {
-    const char *path = plan->request->path;
-    bool is_begun = false;
-
-    *out = (struct chain_creation){0};
-    int r = open_target(plan, path, kind, &out->newfile, &out->file, err);
-    if (r == 0 && plan->data_file_path) {
-        r = open_target(plan, plan->data_file_path, kind, &out->data_newfile,
-                        &out->data_file, err);
+    if (chain_creation_open(plan, kind, false, out, err) < 0) {
+        return -1;
     }
-    if (r == 0) {
-        is_begun = true;
-        r = plan->is_raw ? write_raw(plan, out->file, err)
+    int r = plan->is_raw ? chain_creation_write_raw(plan, out->file, err)
                          : write_qcow2(plan, out->file, out->data_file, err);
-    }
     if (r < 0) {
-        img_error_set_path(err, path);
-        if (is_begun) {
-            say_remains(out, err);
-        }
+        img_error_set_path(err, plan->request->path);
+        say_remains(out, err);
         chain_creation_fini(out);
     }
     return r;

@@ -24,6 +24,17 @@ struct chain_creation {
 };
 
 /*
+ * Open the files that PLAN is to be written to, with O_DIRECT if DIRECT; looks
+ * at the space that must be had. Nothing is written.
+ */
+int chain_creation_open(const struct chain_create_plan *plan,
+                        enum chain_creation_kind kind, bool direct,
+                        struct chain_creation *out, struct img_error *err);
+/* A raw image of PLAN's size, in FILE, that holds nothing yet: what was
+   preallocated is zeros. A device is as it was but for its first sector. */
+int chain_creation_write_raw(const struct chain_create_plan *plan,
+                             struct img_file *file, struct img_error *err);
+/*
  * Write what PLAN says. A block device of the plan's path is written in place
  * (not with NEW and NAMED: IMG_USAGE). After a failure nothing is left but,
  * of a device, what the text says.

@@ -187,6 +187,11 @@ uint32_t qcow2_fresh_granule(const struct qcow2_fresh *fresh)
     return fresh->header.subcluster_len;
 }
 
+uint64_t qcow2_fresh_end(const struct qcow2_fresh *fresh)
+{
+    return fresh->host.next_idx << fresh->header.cluster_bits;
+}
+
 int fresh_check_open(const struct qcow2_fresh *fresh, struct img_error *err)
 {
     if (fresh->is_broken || fresh->is_finished) {

@@ -88,6 +88,11 @@ int qcow2_fresh_bitmap_add(struct qcow2_fresh *fresh,
  */
 int qcow2_fresh_finish(struct qcow2_fresh *fresh, struct img_error *err);
 
+/* Where the image ends in its file, as far as it has been placed. A file that
+   was made longer for the sake of speed can be cut there when it is finished.
+ */
+uint64_t qcow2_fresh_end(const struct qcow2_fresh *fresh);
+
 /*
  * An upper bound of the file length that an image with these options needs
  * for DATA_LEN bytes of data (as qemu-img measure reckons); for checks of
