@@ -2,6 +2,7 @@
 /* What the commands that write images have in common: see change.h. */
 #include "change.h"
 
+#include <chain/name.h>
 #include <img/image.h>
 #include <img/memory.h>
 #include <stdio.h>
@@ -68,6 +69,25 @@ void change_fini(void *values)
     struct change_values *change = values;
 
     words_fini(&change->options);
+}
+
+int change_path(const char *operand, char **out, struct img_error *err)
+{
+    struct chain_ref ref = {.path = NULL};
+    int rc = chain_operand_parse(operand, &ref, err);
+
+    if (rc == 0 &&
+        (ref.format || ref.has_slice || ref.backing || ref.is_backing_null)) {
+        rc = img_fail(err, IMG_UNSUPPORTED,
+                      "names more than a file: found options, expected the "
+                      "path of what is to be written");
+    }
+    *out = rc == 0 ? img_steal(&ref.path) : NULL;
+    chain_ref_fini(&ref);
+    if (rc < 0) {
+        img_error_set_path(err, operand);
+    }
+    return rc;
 }
 
 int change_format(const struct common_values *common, const char *path,

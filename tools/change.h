@@ -32,6 +32,13 @@ option_parser option_rate_limit;
 void change_fini(void *values);
 
 /*
+ * The path of a file that is to be written: OPERAND as it is, or what a whole
+ * "file:" URI or "json:{" names, as long as that is nothing but a file. Free
+ * with free().
+ */
+int change_path(const char *operand, char **out, struct img_error *err);
+
+/*
  * As what the image at PATH is changed in place: as -f says; without it the
  * file is probed, that is told on stderr, and only qcow2 will do, since a
  * guest can write any header into a raw disk. *out is static or borrowed.

@@ -2,6 +2,7 @@
 /* commit: an overlay's contents go into its backing file, or a lower layer. */
 #include <chain/rebase.h>
 #include <img/memory.h>
+#include <string.h>
 
 #include "command.h"
 #include "session.h"
@@ -51,10 +52,53 @@ static void fill_request(const struct commit_values *values, const char *path,
     };
 }
 
+/*
+ * The layers above BASE and below FILE, which show other contents once BASE
+ * is written. They are found before that: afterwards FILE may be in use again.
+ */
+static int find_between(const struct commit_values *values, const char *path,
+                        const char *format, struct words *out,
+                        struct img_error *err)
+{
+    const struct common_values *common = &values->change.common;
+    struct chain_options options;
+    IMG_AUTO(session_chain_free) struct chain *chain = NULL;
+
+    if (!values->base) {
+        return 0;
+    }
+    session_chain_options(common, &options);
+    options.format = format;
+    if (session_open(common, path, &options, &chain, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 1; i < chain_depth(chain); i++) {
+        const char *layer = chain_layer_path(chain_layer_at(chain, i));
+
+        if (words_push(out, img_strndup(layer, strlen(layer), err), err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* How many of LAYERS, top down, are above BASE. */
+static size_t count_between(const struct words *layers, const char *base)
+{
+    for (size_t i = 0; i < layers->nr; i++) {
+        if (strcmp(layers->at[i], base) == 0) {
+            return i;
+        }
+    }
+    return 0;
+}
+
 static struct img_json *result_json(const struct change_values *change,
                                     const char *path,
-                                    const struct chain_commit_result *result)
+                                    const struct chain_commit_result *result,
+                                    const struct words *layers)
 {
+    struct img_json *list = img_json_array();
     struct img_json *json = change_json(change, "commit", path);
 
     img_json_set_string(json, "base", result->base);
@@ -63,12 +107,17 @@ static struct img_json *result_json(const struct change_values *change,
     img_json_set_u64(json, "read-len", result->read_len);
     img_json_set_u64(json, "written-len", result->written_len);
     img_json_set_u64(json, "zero-len", result->zero_len);
+    for (size_t i = 0; i < count_between(layers, result->base); i++) {
+        img_json_push(list, img_json_string(layers->at[i]));
+    }
+    img_json_set(json, "invalid-layers", list);
     return json;
 }
 
 static void put_result(struct output *out, const struct change_values *change,
                        const char *path,
-                       const struct chain_commit_result *result)
+                       const struct chain_commit_result *result,
+                       const struct words *layers)
 {
     bool is_dry = change->dry_run;
 
@@ -85,33 +134,54 @@ static void put_result(struct output *out, const struct change_values *change,
         sheet_text(out, "overlay",
                    result->is_overlay_emptied ? "emptied" : "kept as it was");
     }
+    for (size_t i = 0; i < count_between(layers, result->base); i++) {
+        sheet_text(out, is_dry ? "invalid then" : "invalid now", layers->at[i]);
+    }
+}
+
+static int commit(const struct commit_values *values, const char *path,
+                  struct words *layers, struct output *out,
+                  struct img_error *err)
+{
+    const struct change_values *change = &values->change;
+    struct chain_commit_result result = {.base = NULL};
+    struct chain_commit_request request;
+    const char *format;
+
+    if (change_format(&change->common, path, &format, err) < 0 ||
+        find_between(values, path, format, layers, err) < 0) {
+        return -1;
+    }
+    fill_request(values, path, format, &request);
+    change_begin(&change->common, "check");
+    if (change_end(chain_commit(&request, &result, err)) < 0) {
+        return -1;
+    }
+    if (change->common.output == OUTPUT_JSON) {
+        output_json(out, result_json(change, path, &result, layers));
+    } else {
+        put_result(out, change, path, &result, layers);
+    }
+    chain_commit_result_fini(&result);
+    return 0;
 }
 
 int cmd_commit(void *opaque, char **operands, int nr)
 {
     const struct commit_values *values = opaque;
-    const struct change_values *change = &values->change;
-    struct chain_commit_result result = {.base = NULL};
-    struct chain_commit_request request;
+    struct words layers = {.at = NULL};
     struct img_error err;
-    const char *format;
+    int rc;
+    IMG_AUTO(img_free_ptr) char *path = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
     (void)nr;
-    if (change_format(&change->common, operands[0], &format, &err) < 0 ||
-        session_output(&change->common, &out, &err) < 0) {
+    if (change_path(operands[0], &path, &err) < 0 ||
+        session_output(&values->change.common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
-    fill_request(values, operands[0], format, &request);
-    change_begin(&change->common, "check");
-    if (change_end(chain_commit(&request, &result, &err)) < 0) {
-        return session_fail(&err, EXIT_FAILED);
-    }
-    if (change->common.output == OUTPUT_JSON) {
-        output_json(out, result_json(change, operands[0], &result));
-    } else {
-        put_result(out, change, operands[0], &result);
-    }
-    chain_commit_result_fini(&result);
-    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+    rc = commit(values, path, &layers, out, &err);
+    words_fini(&layers);
+    return rc < 0 ? session_fail(&err, EXIT_FAILED)
+                  : session_finish(out, EXIT_DONE, EXIT_FAILED);
 }

@@ -98,18 +98,18 @@ static bool is_sane(const struct create_values *values, int nr)
     return true;
 }
 
-static int fill_request(const struct create_values *values, char **operands,
-                        int nr, struct chain_create_request *out,
+static int fill_request(const struct create_values *values, const char *path,
+                        const char *size, struct chain_create_request *out,
                         struct img_error *err)
 {
     const struct change_values *change = &values->change;
 
     *out = (struct chain_create_request){
-        .path = operands[0],
+        .path = path,
         .format = change->common.format,
         .options = (const char *const *)change->options.at,
         .options_nr = change->options.nr,
-        .has_size = nr > 1,
+        .has_size = size,
         .backing_name = change->backing_name,
         .backing_format = change->backing_format,
         .style = change->style,
@@ -120,7 +120,7 @@ static int fill_request(const struct create_values *values, char **operands,
         .roots = change->common.roots,
         .cancel = signals_catch(),
     };
-    return nr > 1 ? size_operand(operands[1], &out->size, err) : 0;
+    return size ? size_operand(size, &out->size, err) : 0;
 }
 
 static int show(const struct change_values *change,
@@ -150,11 +150,16 @@ int cmd_create(void *opaque, char **operands, int nr)
     struct chain_made made = {.path = NULL};
     struct img_error err;
     int rc, code;
+    IMG_AUTO(img_free_ptr) char *path = NULL;
 
     if (!is_sane(values, nr)) {
         return EXIT_USAGE;
     }
-    if (fill_request(values, operands, nr, &request, &err) < 0) {
+    if (change_path(operands[0], &path, &err) < 0) {
+        return session_fail(&err, EXIT_FAILED);
+    }
+    if (fill_request(values, path, nr > 1 ? operands[1] : NULL, &request,
+                     &err) < 0) {
         return session_fail(&err, EXIT_USAGE);
     }
     if (values->has_for && !values->source_format) {

@@ -6,6 +6,8 @@
  */
 #include <chain/rebase.h>
 #include <img/memory.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "command.h"
 #include "message.h"
@@ -152,6 +154,19 @@ static void put_result(struct output *out, const struct change_values *change,
     }
 }
 
+/* What -u refuses about another file can be insisted on. */
+static void hint_force(const struct chain_rebase_request *request,
+                       struct img_error *err)
+{
+    size_t used = strlen(err->text);
+
+    if (request->unsafe && !request->force && err->path[0] &&
+        strcmp(err->path, request->path) != 0 && err->code != IMG_CANCELLED) {
+        (void)snprintf(err->text + used, sizeof(err->text) - used,
+                       "; --force records it all the same");
+    }
+}
+
 static int rebase(const struct change_values *change,
                   const struct chain_rebase_request *request,
                   struct output *out, struct img_error *err)
@@ -160,6 +175,7 @@ static int rebase(const struct change_values *change,
 
     change_begin(&change->common, "check");
     if (change_end(chain_rebase(request, &result, err)) < 0) {
+        hint_force(request, err);
         return -1;
     }
     if (change->common.output == OUTPUT_JSON) {
@@ -255,17 +271,19 @@ int cmd_rebase(void *opaque, char **operands, int nr)
     struct img_error err;
     const char *format;
     int rc;
+    IMG_AUTO(img_free_ptr) char *path = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
     (void)nr;
     if (!is_sane(values)) {
         return EXIT_USAGE;
     }
-    if (change_format(&change->common, operands[0], &format, &err) < 0 ||
+    if (change_path(operands[0], &path, &err) < 0 ||
+        change_format(&change->common, path, &format, &err) < 0 ||
         session_output(&change->common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
-    fill_request(values, operands[0], format, &request);
+    fill_request(values, path, format, &request);
     if (values->undo) {
         rc = undo(values, &request, out, &err);
     } else if (!change->backing_name && !change->backing_format) {

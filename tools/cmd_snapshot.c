@@ -125,7 +125,7 @@ static int disk_set(struct chain_snapshot_disk *disk, const char *word,
 static int disk_parse(const char *text, struct chain_snapshot_disk *disk,
                       struct words *words, struct img_error *err)
 {
-    char shown[256], *word, *overlay;
+    char shown[256], *word, *overlay, *path;
     const char *rest = words_take(text, &word, err);
 
     if (words_push(words, word, err) < 0) {
@@ -139,7 +139,11 @@ static int disk_parse(const char *text, struct chain_snapshot_disk *disk,
                         "[,format=FMT]",
                         shown);
     }
-    *disk = (struct chain_snapshot_disk){.active = word, .overlay = overlay};
+    if (change_path(overlay, &path, err) < 0 ||
+        words_push(words, path, err) < 0) {
+        return -1;
+    }
+    *disk = (struct chain_snapshot_disk){.active = word, .overlay = path};
     while (*rest) {
         rest = words_take(rest + 1, &word, err);
         if (words_push(words, word, err) < 0 || disk_set(disk, word, err) < 0) {
@@ -238,6 +242,9 @@ static void put_disk(struct output *out, const struct snapshot_values *values,
     }
     if (result->is_refused) {
         return;
+    }
+    if (idx > 0) {
+        output_text(out, "\n");
     }
     if (values->reuse_external) {
         sheet_text(out, "accepted", disk->overlay);

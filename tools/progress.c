@@ -19,6 +19,7 @@
 #include "terminal.h"
 
 #define INTERVAL_NS 500000000u
+#define RATE_MIN_NS 1000000u
 #define BAR_MAX_LEN 256
 
 static struct {
@@ -51,9 +52,12 @@ static double percent(void)
 
 static uint64_t rate(uint64_t now)
 {
-    double seconds = (double)(now - state.begin_ns) / 1e9;
+    uint64_t elapsed_ns = now - state.begin_ns;
 
-    return seconds > 0 ? (uint64_t)((double)state.done / seconds) : 0;
+    /* So early it is the rate of nothing but the first answer. */
+    return elapsed_ns > RATE_MIN_NS
+               ? (uint64_t)((double)state.done * 1e9 / (double)elapsed_ns)
+               : 0;
 }
 
 static void put(const char *text, int len)

@@ -39,6 +39,7 @@ expect_exit 0
 expect_json '(doc["operation"], doc["filename"], doc["base"]) == (
               "commit", "top.qcow2", "base.qcow2")'
 expect_json 'doc["dry-run"] is True and doc["overlay-emptied"] is False'
+expect_json 'doc["invalid-layers"] == ["middle.qcow2"]'
 expect_untouched
 
 # Into the backing file; the overlay is emptied.
@@ -59,7 +60,7 @@ sum=$(sha256sum <top.qcow2)
 run commit -f qcow2 -d --output json top.qcow2
 expect_exit 0
 expect_json 'doc["overlay-emptied"] is False and doc["base-grown"] is False'
-expect_json 'doc["written-len"] >= 2 << 20'
+expect_json 'doc["written-len"] >= 2 << 20 and doc["invalid-layers"] == []'
 [ "$(sha256sum <top.qcow2)" = "$sum" ] || fail 'the overlay was changed'
 expect_sound middle.qcow2
 expect_equal middle.qcow2 wanted.qcow2
@@ -69,6 +70,7 @@ layers
 run commit -p -f qcow2 -b base.qcow2 top.qcow2
 expect_exit 0
 expect_line 'into                base.qcow2'
+expect_line 'invalid now         middle.qcow2'
 expect_line 'overlay             kept as it was'
 tr '\r' '\n' <"$test_dir/stderr" | grep -qxF '    (100.00/100%)' ||
     fail 'no progress of 100%'

@@ -75,7 +75,7 @@ while read -r command; do
     commands+=("$command")
 done < <("$imgchain" --help |
     sed -nE '/^Commands:/,/^$/s/^  ([a-z]+( [a-z]+)?)  .*/\1/p')
-[ "${#commands[@]}" -ge 7 ] || fail "too few commands: ${commands[*]}"
+[ "${#commands[@]}" -ge 13 ] || fail "too few commands: ${commands[*]}"
 for command in "${commands[@]}"; do
     # shellcheck disable=SC2086 # two words
     run $command --help
@@ -110,7 +110,7 @@ done
 run --help
 expect_exit 0
 for command in info map tree check compare 'validate snapshot' \
-    'validate copy' create rebase commit snapshot; do
+    'validate copy' create rebase commit amend resize snapshot; do
     grep -q "^  $command  *[A-Z]" "$test_dir/stdout" || fail "no $command"
 done
 run validate --help

@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# resize: absolute and relative sizes, --shrink, raw only when it is said.
+. "$(dirname "$0")/../lib.sh"
+requires qemu-img qemu-io python3
+
+# virtual FILE: its size for the guest.
+virtual()
+{
+    qemu-img info --output json "$1" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["virtual-size"])'
+}
+
+make_image a.qcow2 4M
+fill a.qcow2 3 0 4M
+remember
+run resize --dry-run -f qcow2 a.qcow2 +4M
+expect_exit 0
+expect_no_stderr
+expect_stdout <<'TEXT'
+would resize        a.qcow2
+from                4 MiB (4194304 bytes)
+to                  8 MiB (8388608 bytes)
+TEXT
+expect_untouched
+run resize -f qcow2 a.qcow2 +4M
+expect_exit 0
+expect_no_stderr
+expect_line 'resized             a.qcow2'
+[ "$(virtual a.qcow2)" -eq 8388608 ] || fail 'not 8 MiB'
+run resize -f qcow2 --output json a.qcow2 16M
+expect_exit 0
+expect_json 'doc == {"operation": "resize", "filename": "a.qcow2",
+                     "dry-run": False, "format": "qcow2",
+                     "old-virtual-size": 8388608,
+                     "virtual-size": 16777216}'
+expect_sound a.qcow2
+# A size that begins with '-' is no option, wherever options stand.
+run resize -f qcow2 --shrink a.qcow2 -8M
+expect_exit 0
+[ "$(virtual a.qcow2)" -eq 8388608 ] || fail 'not smaller'
+run resize --shrink -q -- a.qcow2 -4M
+expect_exit 0
+expect_no_stdout
+expect_no_stderr
+[ "$(virtual a.qcow2)" -eq 4194304 ] || fail 'not smaller'
+qemu-io -r -f qcow2 -c 'read -P 3 0 4M' a.qcow2 >"$test_dir/stdout"
+if grep -q 'verification failed' "$test_dir/stdout"; then
+    fail 'contents changed'
+fi
+run resize a.qcow2 4M
+expect_exit 0
+expect_stderr <<<'imgchain: a.qcow2: no format was said (-f); probed as qcow2'
+for prealloc in off metadata falloc full; do
+    run resize -p -f qcow2 --preallocation $prealloc a.qcow2 +1M
+    expect_exit 0
+    expect_sound a.qcow2
+done
+[ "$(virtual a.qcow2)" -eq 8388608 ] || fail 'not 8 MiB'
+
+# A raw image only when it is said to be one.
+truncate -s 1M plain.raw
+run resize -f raw plain.raw 3M
+expect_exit 0
+expect_no_stderr
+[ "$(stat -c %s plain.raw)" -eq 3145728 ] || fail 'not 3 MiB'
+run resize -f raw --shrink plain.raw -1M
+expect_exit 0
+[ "$(stat -c %s plain.raw)" -eq 2097152 ] || fail 'not 2 MiB'
+
+# Refused, and nothing is changed.
+remember
+refuses 2 'resize: found 1 operand, expected FILE [+|-]SIZE; see imgchain '\
+'resize --help' resize a.qcow2
+refuses 2 "SIZE: '1Q' is no size: expected bytes, or a number and one of k, \
+M, G, T, P, E" resize a.qcow2 +1Q
+refuses 2 "SIZE: '' is no size" resize a.qcow2 +
+refuses 2 'unknown option -x; see imgchain resize --help' resize a.qcow2 -x
+refuses 1 'a.qcow2: cannot be made smaller by 8 MiB (8388608 bytes): it has '\
+'8 MiB (8388608 bytes)' resize -f qcow2 --shrink a.qcow2 -8M
+refuses 1 'plain.raw: probed as raw, and a file that is written in place is '\
+'only taken for qcow2 unasked: its format must be said (-f)' \
+    resize plain.raw 4M
+run resize -f qcow2 a.qcow2 4M
+expect_exit 1
+expect_message '--shrink'
+run resize -f raw plain.raw 1M
+expect_exit 1
+expect_message '--shrink'
+run resize -f qcow2 a.qcow2 0
+expect_exit 1
+expect_message 'a.qcow2: '
+run resize -f qcow2 --preallocation some a.qcow2 9M
+expect_exit 1
+expect_message 'some'
+run resize -f qcow2 nowhere.qcow2 1M
+expect_exit 1
+expect_message 'imgchain: nowhere.qcow2: cannot open: No such file'
+hold a.qcow2
+for size in 9M +1M; do
+    run resize -f qcow2 a.qcow2 $size
+    expect_exit 1
+    expect_message "a.qcow2: is in use by process $holder (qemu-io)"
+done
+let_go
+expect_untouched
