@@ -407,3 +407,8 @@ const struct chain_moved *chain_mover_moved(const struct chain_mover *mover)
 {
     return &mover->moved;
 }
+
+enum img_engine_kind chain_mover_engine(const struct chain_mover *mover)
+{
+    return img_engine_kind(mover->engine);
+}

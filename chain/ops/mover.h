@@ -122,5 +122,7 @@ int chain_mover_push_range(struct chain_mover *mover, struct chain_view *view,
 /* All that was pushed is written (not flushed). */
 int chain_mover_sync(struct chain_mover *mover, struct img_error *err);
 const struct chain_moved *chain_mover_moved(const struct chain_mover *mover);
+/* What its engine is: IMG_ENGINE_URING or IMG_ENGINE_SYNC. */
+enum img_engine_kind chain_mover_engine(const struct chain_mover *mover);
 
 #endif
