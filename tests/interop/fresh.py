@@ -5,7 +5,8 @@
 Images of all create options, with random data, zeros, compressed clusters and
 holes: qemu-img check finds nothing, info tells the options, the contents are
 those that were written, the file is no longer than measured, and the same
-calls give the same bytes.
+calls give the same bytes. Options that do not go together are refused where
+qemu-img refuses them.
 
 IMGCHAIN_CASES=N   how many images instead of the default
 IMGCHAIN_SEED=N    only this one, and its folder is kept
@@ -42,7 +43,7 @@ WANTED = ({("cluster_size", c) for c in CLUSTERS} |
           {(name, value) for value in (False, True)
            for name in ("extended_l2", "lazy_refcounts", "backing_file",
                         "data_file", "data_file_raw", "bitmaps", "old",
-                        "compressed", "shared", "empty")})
+                        "compressed", "shared", "empty", "rule")})
 
 
 class Mismatch(Exception):
@@ -377,6 +378,49 @@ def one(seed):
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def one_rule(seed):
+    """Options by chance, together or not: qemu-img takes the same ones."""
+    rng = random.Random(f"rule {seed}")
+    some = {"cluster_size": [256, 512, "8k", "16k", "64k", "2M", "4M", 3000],
+            "compat": ["0.10", "1.1", "v2", "v3", "0.9"],
+            "refcount_bits": [0, 1, 3, 8, 16, 64, 128],
+            "preallocation": PREALLOCS + ["some"],
+            "lazy_refcounts": ["on", "off", "yes", "maybe"],
+            "extended_l2": ["on", "off"], "data_file_raw": ["on", "off"],
+            "compression_type": ["zlib", "zstd", "lzma"],
+            "data_file": ["data"], "backing_file": ["base", ""],
+            "backing_fmt": ["raw"]}
+    # Mostly what is taken by itself, so that it is the rules that decide.
+    chosen = {"size": rng.choice([0, 100, "1M", "1G"])}
+    for name in rng.sample(sorted(some), rng.randrange(1, 5)):
+        chosen[name] = rng.choice(some[name][:rng.choice([4, 8])])
+    if "backing_file" in chosen and "backing_fmt" not in chosen:
+        chosen["backing_fmt"] = "raw"
+    if rng.random() < 0.02:
+        chosen.update(size="128G", cluster_size=rng.choice([512, 1024]))
+    if rng.random() < 0.02:
+        chosen.update(size=(128 << 30) + 512, cluster_size=512)
+    with tempfile.TemporaryDirectory(prefix="imgchain-rule-") as folder:
+        for name in ("ours", "source", "data", "base"):
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(bytes(4096))
+        options = [f"{name}={value}" for name, value in chosen.items()]
+        theirs = peers.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o",
+                            ",".join(options), "theirs"], cwd=folder)
+        command = [FRESHGEN]
+        for option in options:
+            command += ["-o", option]
+        command += ["source", "ours"]
+        if "data_file" in chosen:
+            command.append("data")
+        ours = peers.run(command, input="", cwd=folder)
+    counts = collections.Counter({("rule", theirs.returncode == 0): 1})
+    if (ours.returncode == 0) != (theirs.returncode == 0):
+        return counts, (f"{options}: {ours.returncode} {ours.stderr}, "
+                        f"qemu-img {theirs.returncode} {theirs.stderr}")
+    return counts, None
+
+
 def main():
     if not shutil.which("qemu-img") or not os.path.exists(FRESHGEN):
         print("skipped: no qemu-img or no freshgen")
@@ -390,14 +434,16 @@ def main():
     counts = collections.Counter()
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for seed, (met, text) in zip(seeds, pool.map(one, seeds)):
-            counts += met
-            if text:
-                failed += 1
-                print(f"FAILED: IMGCHAIN_SEED={seed} {sys.argv[0]}: {text}")
+        for work in (one, one_rule):
+            for seed, (met, text) in zip(seeds, pool.map(work, seeds)):
+                counts += met
+                if text:
+                    failed += 1
+                    print(f"FAILED: {work.__name__}, IMGCHAIN_SEED={seed} "
+                          f"{sys.argv[0]}: {text}")
     for key in sorted(counts, key=str):
         print(f"  {key[0]} {key[1]}: {counts[key]}")
-    print(f"{len(seeds)} images, {failed} failed")
+    print(f"{len(seeds)} images and sets of options, {failed} failed")
     missing = WANTED - set(counts)
     if len(seeds) >= 300 and missing:
         print(f"never met: {sorted(missing, key=str)}")
