@@ -65,9 +65,16 @@ void chain_raw_sink_init(struct chain_raw_sink *sink, struct img_file *file,
 struct chain_edit_sink {
     struct chain_sink sink;
     struct qcow2_edit *edit; /* borrowed */
+    uint64_t whole_off;      /* the cluster that was placed whole last */
 };
 void chain_edit_sink_init(struct chain_edit_sink *sink,
                           struct qcow2_edit *edit);
+/*
+ * With subclusters: does the cluster of OFF, not all of which is data, get a
+ * place for all of it nevertheless? Zeros in it must then be said.
+ */
+int chain_edit_sink_is_whole(struct chain_edit_sink *sink, uint64_t off,
+                             bool *out, struct img_error *err);
 
 struct chain_mover_options {
     enum img_engine_kind engine;
