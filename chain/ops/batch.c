@@ -19,19 +19,24 @@ int chain_batch_commit(struct chain_batch *batch, struct img_error *err)
     return 0;
 }
 
+/* What the editor wants whole, and the mover in its units. */
 static int span(struct chain_batch *batch, uint64_t off, uint64_t len,
                 uint64_t *span_off, uint64_t *span_len, struct img_error *err)
 {
-    if (batch->edit) {
-        return qcow2_edit_span(batch->edit, off, len, span_off, span_len, err);
+    uint64_t disk_len = chain_view_len(batch->from);
+
+    *span_off = off;
+    *span_len = len;
+    if (batch->edit &&
+        qcow2_edit_span(batch->edit, off, len, span_off, span_len, err) < 0) {
+        return -1;
     }
-    *span_off = img_align_down(off, batch->granule);
-    *span_len = img_align_up(off + len, batch->granule) - *span_off;
     if (batch->beyond) {
-        uint64_t end_off =
-            img_max(chain_view_len(batch->from), chain_view_len(batch->beyond));
-        *span_len = img_min(*span_len, end_off - *span_off);
+        disk_len = img_max(disk_len, chain_view_len(batch->beyond));
     }
+    uint64_t end = img_align_up(*span_off + *span_len, batch->granule);
+    *span_off = img_align_down(*span_off, batch->granule);
+    *span_len = img_min(end, disk_len) - *span_off;
     return 0;
 }
 

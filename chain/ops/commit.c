@@ -104,27 +104,56 @@ static int open_mover(struct commit *c, struct img_error *err)
 }
 
 /*
- * Must EXTENT be written into the base? What no layer has reads as zeros where
- * a layer between is too short; the base may have something there, but not
- * past its own old end.
+ * Must EXTENT be written into the base? Zeros also where no layer has them but
+ * one between is too short; past its own old end the base has zeros anyway.
  */
 static bool is_wanted(const struct commit *c, const struct chain_extent *extent)
 {
     return extent->layer < c->target.base &&
-           (extent->is_present ||
+           (extent->e.kind != IMG_EXTENT_ZERO ||
             extent->e.guest_off < chain_view_len(c->beyond));
 }
 
+/* What may have to be written whole to change any of it. */
+static uint64_t base_granule(const struct commit *c)
+{
+    const struct qcow2_header *header =
+        qcow2_image_header(c->target.base_image);
+    struct chain_raw_sink sink;
+
+    if (header) {
+        return header->cluster_len;
+    }
+    chain_raw_sink_init(&sink, c->target.base_file, false);
+    return sink.sink.granule;
+}
+
+static bool stores_zeros(const struct commit *c)
+{
+    const struct qcow2_header *header =
+        qcow2_image_header(c->target.base_image);
+
+    return header && header->version == 2;
+}
+
+/* Of a dry run: an upper bound of what EXTENT costs. */
 static void count(struct commit *c, const struct chain_extent *extent)
 {
     struct chain_commit_result *result = c->result;
+    uint64_t granule = base_granule(c);
+    uint64_t off = extent->e.guest_off, end = off + extent->e.len;
+    uint64_t len = img_align_up(end, granule) - img_align_down(off, granule);
 
     if (extent->e.kind == IMG_EXTENT_ZERO) {
         result->zero_len += extent->e.len;
-    } else {
-        result->read_len += extent->e.len;
-        result->written_len += extent->e.len;
     }
+    if (extent->e.kind == IMG_EXTENT_ZERO && !stores_zeros(c)) {
+        uint64_t first = img_align_up(off, granule);
+        uint64_t last = img_align_down(end, granule);
+        len -= first < last ? last - first : 0;
+    }
+    result->read_len += len;
+    result->written_len += len;
 }
 
 static int walk(struct commit *c, struct img_error *err)

@@ -10,6 +10,7 @@
 #include <chain/name.h>
 #include <img/memory.h>
 
+#include "change_target.h"
 #include "place.h"
 
 static void fill_options(const struct chain_commit_request *request,
@@ -228,14 +229,28 @@ static int grow_raw(struct chain_commit_target *target, uint64_t len,
     return img_file_resize(target->base_file, len, err);
 }
 
+static int grow_qcow2(struct chain_commit_target *target, uint64_t len,
+                      struct img_error *err)
+{
+    struct chain_view *below = NULL;
+
+    if (target->base + 1 < chain_depth(target->chain) &&
+        chain_view_new(target->chain, target->base + 1, &below, err) < 0) {
+        return -1;
+    }
+    int r = chain_resize_edit(target->base_edit, below, len, QCOW2_PREALLOC_OFF,
+                              false, err);
+    chain_view_free(below);
+    return r;
+}
+
 int chain_commit_target_grow(struct chain_commit_target *target, uint64_t len,
                              struct img_error *err)
 {
     if (target->base_image->virtual_len >= len) {
         return 0;
     }
-    int r = target->base_edit ? qcow2_edit_resize(target->base_edit, len,
-                                                  QCOW2_PREALLOC_OFF, err)
+    int r = target->base_edit ? grow_qcow2(target, len, err)
                               : grow_raw(target, len, err);
     if (r < 0) {
         img_error_set_path(err, target->base_path);

@@ -49,14 +49,21 @@ static int next_shown(struct chain_rebase_sink *sink, uint64_t *off,
     return 0;
 }
 
-static int sink_zero(struct chain_sink *sink, uint64_t off, uint64_t len,
-                     bool *as_data, struct img_error *err)
+static int zero(struct chain_rebase_sink *rebase, uint64_t off, uint64_t len,
+                bool *as_data, struct img_error *err)
 {
-    struct chain_rebase_sink *rebase = (struct chain_rebase_sink *)sink;
     struct chain_sink *inner = &rebase->inner.sink;
-    uint64_t end = off + len, run_len;
 
-    *as_data = false;
+    rebase->is_used = true;
+    return inner->ops->zero(inner, off, len, as_data, err);
+}
+
+/* [OFF, END) where the new backing file shows anything else. */
+static int zero_shown(struct chain_rebase_sink *rebase, uint64_t off,
+                      uint64_t end, bool *as_data, struct img_error *err)
+{
+    uint64_t run_len;
+
     for (;;) {
         if (next_shown(rebase, &off, end, &run_len, err) < 0) {
             return -1;
@@ -64,9 +71,7 @@ static int sink_zero(struct chain_sink *sink, uint64_t off, uint64_t len,
         if (run_len == 0) {
             return 0;
         }
-        rebase->is_used = true;
-        /* That zeros can only be stored holds for all or for none of it. */
-        if (inner->ops->zero(inner, off, run_len, as_data, err) < 0) {
+        if (zero(rebase, off, run_len, as_data, err) < 0) {
             return -1;
         }
         if (*as_data) {
@@ -74,6 +79,42 @@ static int sink_zero(struct chain_sink *sink, uint64_t off, uint64_t len,
         }
         off += run_len;
     }
+}
+
+/* From OFF to the end of the first cluster, or of all whole clusters. */
+static uint64_t part_end(uint64_t off, uint64_t end, uint64_t cluster_len)
+{
+    uint64_t last = img_align_down(end, cluster_len);
+
+    if (off % cluster_len != 0) {
+        return img_min(end, img_align_up(off, cluster_len));
+    }
+    return last > off ? last : end;
+}
+
+/* That zeros can only be stored holds for all or for none of them. */
+static int sink_zero(struct chain_sink *sink, uint64_t off, uint64_t len,
+                     bool *as_data, struct img_error *err)
+{
+    struct chain_rebase_sink *rebase = (struct chain_rebase_sink *)sink;
+    uint64_t cluster_len = qcow2_edit_header(rebase->inner.edit)->cluster_len;
+    uint64_t end = off + len, stop;
+
+    *as_data = false;
+    for (; off < end && !*as_data; off = stop) {
+        bool is_whole = false;
+        stop = part_end(off, end, cluster_len);
+        if ((stop - off) % cluster_len != 0 &&
+            chain_edit_sink_is_whole(&rebase->inner, off, &is_whole, err) < 0) {
+            return -1;
+        }
+        int r = is_whole ? zero(rebase, off, stop - off, as_data, err)
+                         : zero_shown(rebase, off, stop, as_data, err);
+        if (r < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static const struct chain_sink_ops sink_ops = {
