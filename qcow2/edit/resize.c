@@ -165,7 +165,7 @@ int qcow2_edit_resize_over(struct qcow2_edit *edit,
         return -1;
     }
     if (resize->virtual_len == edit->header.virtual_len) {
-        return 0;
+        return data_file_cut(edit, err);
     }
     if (qcow2_edit_begin_change(edit, err) ||
         (resize->virtual_len > old_len && qcow2_edit_grow(edit, resize, err)) ||
