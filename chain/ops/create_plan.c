@@ -192,7 +192,7 @@ static int open_backing(struct chain_create_plan *plan, const char *name,
 
     if (strncmp(name, "json:", 5) == 0) {
         operand = name;
-    } else if (operand[0] != '/') {
+    } else if (operand[strcspn(operand, ":/")] == ':') {
         /* A path is a path here, whatever it begins with. */
         plain = img_text(err, "./%s", operand);
         operand = plain;
