@@ -82,15 +82,10 @@ static int find_between(const struct commit_values *values, const char *path,
     return 0;
 }
 
-/* How many of LAYERS, top down, are above BASE. */
-static size_t count_between(const struct words *layers, const char *base)
+/* Is layer IDX of LAYERS, top down, the BASE, or none? */
+static bool is_reached(const struct words *layers, size_t idx, const char *base)
 {
-    for (size_t i = 0; i < layers->nr; i++) {
-        if (strcmp(layers->at[i], base) == 0) {
-            return i;
-        }
-    }
-    return 0;
+    return idx >= layers->nr || strcmp(layers->at[idx], base) == 0;
 }
 
 static struct img_json *result_json(const struct change_values *change,
@@ -107,7 +102,7 @@ static struct img_json *result_json(const struct change_values *change,
     img_json_set_u64(json, "read-len", result->read_len);
     img_json_set_u64(json, "written-len", result->written_len);
     img_json_set_u64(json, "zero-len", result->zero_len);
-    for (size_t i = 0; i < count_between(layers, result->base); i++) {
+    for (size_t i = 0; !is_reached(layers, i, result->base); i++) {
         img_json_push(list, img_json_string(layers->at[i]));
     }
     img_json_set(json, "invalid-layers", list);
@@ -134,7 +129,7 @@ static void put_result(struct output *out, const struct change_values *change,
         sheet_text(out, "overlay",
                    result->is_overlay_emptied ? "emptied" : "kept as it was");
     }
-    for (size_t i = 0; i < count_between(layers, result->base); i++) {
+    for (size_t i = 0; !is_reached(layers, i, result->base); i++) {
         sheet_text(out, is_dry ? "invalid then" : "invalid now", layers->at[i]);
     }
 }

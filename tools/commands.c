@@ -134,6 +134,22 @@ const struct command commands[] = {
         .fini = change_fini,
     },
     {
+        .name = "copy",
+        .summary = "Copy what a chain shows, or its active layer alone",
+        .operands = "SOURCE DEST",
+        .example = "imgchain copy -p -O qcow2 --verify vm.qcow2 copy.qcow2",
+        .notes = QEMU_CODES,
+        .options = copy_options,
+        .without = WITHOUT_FD,
+        .values_len = sizeof(struct copy_values),
+        .min_operands = 2,
+        .max_operands = -1, /* said by the command, in words */
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_copy,
+        .choices = copy_choices,
+        .fini = change_fini,
+    },
+    {
         .name = "rebase",
         .summary = "Put another backing file under the same guest contents",
         .operands = "FILE",

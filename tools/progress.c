@@ -149,7 +149,7 @@ void progress_begin(enum progress_mode mode, const char *phase)
 void progress_phase(const char *phase, uint64_t done, uint64_t total)
 {
     enum progress_mode mode = state.mode;
-    bool is_shown = mode == PROGRESS_JSON || total > 0;
+    bool is_shown = mode == PROGRESS_JSON || total > 1;
 
     if (!state.phase || !is_shown) {
         return;

@@ -13,7 +13,8 @@ void progress_begin(enum progress_mode mode, const char *phase);
 void progress_update(uint64_t done, uint64_t total);
 /*
  * The same for work of several phases, PHASE (static) being the present one.
- * With TOTAL 0 nothing counts it, and people are shown what was before.
+ * With a TOTAL under 2 there is nothing to count, and people are shown what
+ * was before.
  */
 void progress_phase(const char *phase, uint64_t done, uint64_t total);
 /* All is done, whatever was counted. */

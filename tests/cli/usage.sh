@@ -110,7 +110,7 @@ done
 run --help
 expect_exit 0
 for command in info map tree check compare 'validate snapshot' \
-    'validate copy' create rebase commit amend resize snapshot; do
+    'validate copy' create copy rebase commit amend resize snapshot; do
     grep -q "^  $command  *[A-Z]" "$test_dir/stdout" || fail "no $command"
 done
 run validate --help
