@@ -50,7 +50,9 @@ static void refuse_option(const char *format, const char *option,
     request.options = words;
     request.options_nr = 1;
     refuse(&request,
-           strncmp(option, "encrypt", 7) == 0 ? IMG_UNSUPPORTED : IMG_USAGE,
+           strncmp(option, "encrypt", 7) == 0     ? IMG_UNSUPPORTED
+           : strncmp(option, "data_file", 9) == 0 ? IMG_LOOP
+                                                  : IMG_USAGE,
            "new", text);
 }
 
