@@ -45,6 +45,25 @@ static int chain_push(struct chain *chain, struct chain_layer **layer,
     return 0;
 }
 
+/* The file of LAYER is MET, which CHAIN has already. */
+static int fail_loop(const struct chain_layer *upper,
+                     const struct chain_layer *layer, const struct chain *chain,
+                     const struct chain_identity *met, struct img_error *err)
+{
+    const char *other = chain->layers[met->layer]->path;
+    char shown_path[448], shown_other[448];
+    img_escape(layer->path, strlen(layer->path), shown_path,
+               sizeof(shown_path));
+    img_escape(other, strlen(other), shown_other, sizeof(shown_other));
+    img_fail(err, IMG_LOOP,
+             "its backing file \"%s\" is the same file as %s\"%s\": the chain "
+             "is a loop",
+             shown_path, met->is_data_file ? "the data file of " : "",
+             shown_other);
+    img_error_set_path(err, upper->path);
+    return -1;
+}
+
 /*
  * Fail when the layer's file is in the chain already. UPPER, which leads to
  * it, is NULL for the top.
@@ -62,21 +81,29 @@ static int check_identity(const struct chain_layer *upper,
         img_error_set_path(err, layer->path);
         return -1;
     }
-    if (!met || !upper) {
-        return 0;
+    return met && upper ? fail_loop(upper, layer, chain, met, err) : 0;
+}
+
+/*
+ * The file of LAYER is locked: by this very chain, which has it open for
+ * writing further up?
+ */
+static int explain_locked(const struct chain_layer *upper,
+                          const struct chain_layer *layer,
+                          const struct chain_opener *opener,
+                          struct img_error *err)
+{
+    const struct img_open_options how = {.lock = IMG_LOCK_NONE,
+                                         .roots = opener->options->roots};
+    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
+    const struct chain_identity *met = NULL;
+    struct img_error ignored;
+
+    if (err->code == IMG_LOCKED &&
+        img_file_open(layer->path, &how, &file, &ignored) == 0) {
+        met = chain_identity_find(&opener->chain->files, file);
     }
-    const char *other = chain->layers[met->layer]->path;
-    char shown_path[448], shown_other[448];
-    img_escape(layer->path, strlen(layer->path), shown_path,
-               sizeof(shown_path));
-    img_escape(other, strlen(other), shown_other, sizeof(shown_other));
-    img_fail(err, IMG_LOOP,
-             "its backing file \"%s\" is the same file as %s\"%s\": the chain "
-             "is a loop",
-             shown_path, met->is_data_file ? "the data file of " : "",
-             shown_other);
-    img_error_set_path(err, upper->path);
-    return -1;
+    return met ? fail_loop(upper, layer, opener->chain, met, err) : -1;
 }
 
 /* What the user said and what json: says about the top's format. */
@@ -253,7 +280,7 @@ static int open_backing(const struct chain_layer *upper,
     if (chain_layer_open_file(layer, opener, err) < 0) {
         return is_undeclared
                    ? chain_fail_undeclared(opener->chain, upper, layer, err)
-                   : -1;
+                   : explain_locked(upper, layer, opener, err);
     }
     if (check_identity(upper, layer, opener, err) < 0) {
         return -1;
