@@ -5,17 +5,15 @@
  */
 #include <chain/copy.h>
 #include <img/memory.h>
-#include <img/size.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "choices.h"
 #include "command.h"
+#include "copy_report.h"
 #include "image_opts.h"
-#include "made.h"
 #include "message.h"
 #include "session.h"
-#include "sheet.h"
 #include "signals.h"
 #include "terminal.h"
 #include "values.h"
@@ -69,8 +67,34 @@ static bool is_sane(const struct copy_values *values)
     return true;
 }
 
+/* When did what begin? In seconds; 0: not yet. */
+struct timing {
+    double begin, verify;
+};
+
+static double now(void)
+{
+    struct timespec time;
+
+    return clock_gettime(CLOCK_MONOTONIC, &time) < 0
+               ? 0
+               : (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void on_phase(void *opaque, enum chain_phase phase, uint64_t done,
+                     uint64_t total)
+{
+    struct timing *timing = opaque;
+
+    if (phase == CHAIN_PHASE_VERIFY && timing->verify == 0) {
+        timing->verify = now();
+    }
+    change_on_phase(NULL, phase, done, total);
+}
+
 static void fill_request(const struct copy_values *values, const char *source,
-                         const char *dest, struct chain_copy_request *out)
+                         const char *dest, struct timing *timing,
+                         struct chain_copy_request *out)
 {
     const struct change_values *change = &values->change;
     const struct common_values *common = &change->common;
@@ -112,90 +136,14 @@ static void fill_request(const struct copy_values *values, const char *source,
     out->budget_len = common->max_memory;
     out->cancel = signals_catch();
     out->dest.cancel = out->cancel;
-    out->progress = change_on_phase;
+    out->progress = on_phase;
+    out->opaque = timing;
 }
 
-static const char *operation(const struct copy_values *values)
+static int show(const struct copy_report *report)
 {
-    return is_shallow(values) ? "shallow-copy" : "copy";
-}
-
-static struct img_json *result_json(const struct copy_values *values,
-                                    const struct chain_copy_request *request,
-                                    const struct chain_copy_result *result,
-                                    double seconds)
-{
-    struct img_json *json =
-        change_json(&values->change, operation(values), request->dest.path);
-
-    img_json_set_string(json, "source", request->source);
-    made_json(json, &result->made);
-    img_json_set_u64(json, "data-len", result->data_len);
-    img_json_set_u64(json, "zero-len", result->zero_len);
-    img_json_set_u64(json, "needed-len", result->needed_len);
-    if (result->space_left != UINT64_MAX) {
-        img_json_set_u64(json, "space-left", result->space_left);
-    }
-    if (!values->change.dry_run) {
-        img_json_set_u64(json, "read-len", result->read_len);
-        img_json_set_u64(json, "written-len", result->written_len);
-        img_json_set_u64(json, "shared-len", result->shared_len);
-        img_json_set_bool(json, "verified", result->is_verified);
-        img_json_set(json, "seconds", img_json_double(seconds));
-    }
-    if (result->engine) {
-        img_json_set_string(json, "engine", result->engine);
-        img_json_set_bool(json, "source-direct", result->is_source_direct);
-        img_json_set_bool(json, "dest-direct", result->is_dest_direct);
-    }
-    return json;
-}
-
-static void put_speed(struct output *out,
-                      const struct chain_copy_result *result, double seconds)
-{
-    char speed[IMG_SIZE_TEXT_LEN];
-
-    if (seconds > 0 && result->data_len > 0) {
-        img_size_short((uint64_t)((double)result->data_len / seconds), speed);
-        sheet_row(out, "time", "%.2f s, %s/s of data", seconds, speed);
-    } else {
-        sheet_row(out, "time", "%.2f s", seconds);
-    }
-}
-
-static void put_result(struct output *out, const struct copy_values *values,
-                       const struct chain_copy_request *request,
-                       const struct chain_copy_result *result, double seconds)
-{
-    change_head(out, &values->change, "copied", "copy", request->source);
-    sheet_text(out, "to", request->dest.path);
-    made_sheet(out, &result->made);
-    sheet_size(out, "data", result->data_len);
-    sheet_size(out, "zeros", result->zero_len);
-    if (values->change.dry_run) {
-        sheet_size(out, "takes at most", result->needed_len);
-        if (result->space_left != UINT64_MAX) {
-            sheet_size(out, "space left", result->space_left);
-        }
-        return;
-    }
-    sheet_size(out, "read", result->read_len);
-    sheet_size(out, "written", result->written_len);
-    if (result->shared_len > 0) {
-        sheet_size(out, "shared on disk", result->shared_len);
-    }
-    put_speed(out, result, seconds);
-    if (result->is_verified) {
-        sheet_text(out, "verified", "both show the same, by reading");
-    }
-}
-
-static int show(const struct copy_values *values,
-                const struct chain_copy_request *request,
-                const struct chain_copy_result *result, double seconds)
-{
-    const struct common_values *common = &values->change.common;
+    const struct common_values *common = &report->change->common;
+    const struct chain_copy_result *result = report->result;
     struct img_error err;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
@@ -208,9 +156,9 @@ static int show(const struct copy_values *values,
                        result->is_dest_direct ? "direct" : "cached");
     }
     if (common->output == OUTPUT_JSON) {
-        output_json(out, result_json(values, request, result, seconds));
+        output_json(out, copy_report_json(report));
     } else {
-        put_result(out, values, request, result, seconds);
+        copy_report_sheet(out, report);
     }
     return session_finish(out, EXIT_DONE, EXIT_FAILED);
 }
@@ -242,25 +190,18 @@ static int show_refusal(const struct copy_values *values,
     return session_finish(out, EXIT_FAILED, EXIT_FAILED);
 }
 
-static double now(void)
-{
-    struct timespec time;
-
-    return clock_gettime(CLOCK_MONOTONIC, &time) < 0
-               ? 0
-               : (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static int copy(const struct copy_values *values, const char *source,
                 const char *dest)
 {
     struct chain_copy_result result = {.engine = NULL};
     struct chain_copy_request request;
     struct img_error err;
-    double begin = now();
+    struct timing timing = {.begin = now()};
+    struct copy_report report = {
+        .change = &values->change, .request = &request, .result = &result};
     int rc, code;
 
-    fill_request(values, source, dest, &request);
+    fill_request(values, source, dest, &timing, &request);
     change_begin(&values->change.common, "check");
     rc = change_end(chain_copy(&request, &result, &err));
     if (rc < 0) {
@@ -269,7 +210,12 @@ static int copy(const struct copy_values *values, const char *source,
             code = show_refusal(values, &request, result.report);
         }
     } else {
-        code = show(values, &request, &result, now() - begin);
+        double end = now();
+
+        timing.verify = timing.verify > 0 ? timing.verify : end;
+        report.copy_sec = timing.verify - timing.begin;
+        report.verify_sec = end - timing.verify;
+        code = show(&report);
     }
     chain_copy_result_fini(&result);
     return code;
