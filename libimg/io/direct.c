@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <img/checked.h>
+#include <img/write.h>
 
 #include "file_impl.h"
 
@@ -91,6 +92,27 @@ int img_direct_setup(int fd, const struct stat *st, bool is_own,
         return img_fail_sys(err, errno, "cannot change descriptor flags");
     }
     return 0;
+}
+
+bool img_file_use_direct(struct img_file *file)
+{
+    struct img_error ignored;
+    struct stat st;
+    int flags;
+
+    if (file->fd < 0 || file->direct_align > 1) {
+        return file->direct_align > 1;
+    }
+    flags = fcntl(file->fd, F_GETFL);
+    if (flags < 0 || fstat(file->fd, &st) ||
+        fcntl(file->fd, F_SETFL, flags | O_DIRECT) < 0) {
+        return false;
+    }
+    if (img_direct_setup(file->fd, &st, true, &file->direct_align, &ignored)) {
+        (void)fcntl(file->fd, F_SETFL, flags);
+        file->direct_align = 1;
+    }
+    return file->direct_align > 1;
 }
 
 static bool is_aligned(uint32_t align, const void *buf, size_t len,

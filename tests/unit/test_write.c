@@ -133,6 +133,35 @@ START_TEST(test_regular_files)
 }
 END_TEST
 
+/* Buffered first, then past the page cache, on one descriptor. */
+START_TEST(test_use_direct)
+{
+    struct img_file *file, *slice;
+
+    scratch_open(&scratch);
+    file = new_file(false);
+    ck_assert_uint_eq(img_file_direct_align(file), 1);
+    check_random(file, 0, true);
+    if (img_file_use_direct(file)) {
+        ck_assert_uint_gt(img_file_direct_align(file), 1);
+    }
+    check_same(file);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        change(file, true);
+    }
+    check_same(file);
+    unit_ok(img_file_slice(file, 0, 512, &slice, &err), &err);
+    ck_assert(img_file_use_direct(slice) == (img_file_direct_align(file) > 1));
+    img_file_unref(slice);
+    img_file_unref(file);
+    scratch_close(&scratch);
+    /* Files without a descriptor stay as they are. */
+    unit_ok(img_file_from_memory("m", "abc", 3, &file, &err), &err);
+    ck_assert(!img_file_use_direct(file));
+    img_file_unref(file);
+}
+END_TEST
+
 /* A file system that can do nothing but write. */
 START_TEST(test_without_fallocate)
 {
@@ -483,9 +512,7 @@ START_TEST(test_threads)
 }
 END_TEST
 
-UNIT_SUITE("write", test_regular_files, test_without_fallocate, test_memory,
-           test_slices, test_faulty, test_block_device,
-           test_not_open_for_writing,
-
-           test_bounds, test_space, test_share_refused, test_share,
-           test_threads)
+UNIT_SUITE("write", test_regular_files, test_use_direct, test_without_fallocate,
+           test_memory, test_slices, test_faulty, test_block_device,
+           test_not_open_for_writing, test_bounds, test_space,
+           test_share_refused, test_share, test_threads)

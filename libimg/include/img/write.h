@@ -71,6 +71,14 @@ int img_file_share(struct img_file *dst, uint64_t dst_off, struct img_file *src,
                    uint64_t src_off, uint64_t len, bool *done,
                    struct img_error *err);
 
+/*
+ * From now on data is read and written with O_DIRECT, where file and file
+ * system can; else, and for slices, nothing changes. For a file that turns out
+ * to be written much: writing past the page cache is faster then. While
+ * nothing is under way on any thread. True: img_file_direct_align holds.
+ */
+bool img_file_use_direct(struct img_file *file);
+
 /* Everything that was written before is stable afterwards (fdatasync). A
    failure means that nobody knows: the file must not be relied on. */
 int img_file_flush(struct img_file *file, struct img_error *err);
