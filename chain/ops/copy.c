@@ -41,6 +41,11 @@ static int check_request(const struct chain_copy_request *request,
                         "only a destination that exists can be said to be "
                         "zero");
     }
+    if (request->target_is_zero && request->shallow) {
+        return img_fail(err, IMG_USAGE,
+                        "the destination of a shallow copy shows its backing "
+                        "file: it cannot be said to be zero");
+    }
     if (request->sparse_len % SECTOR_LEN != 0) {
         return img_fail(err, IMG_USAGE,
                         "the length of zeros that are left out is %llu bytes: "
@@ -147,6 +152,7 @@ static int publish_data(struct chain_copying *copying, struct img_error *err)
 
 static int carry_out(struct chain_copying *copying, struct img_error *err)
 {
+    const struct chain_copy_request *request = copying->request;
     struct chain_creation *creation = &copying->creation;
 
     copying->result->is_dest_direct =
@@ -158,6 +164,9 @@ static int carry_out(struct chain_copying *copying, struct img_error *err)
     if (copying->request->verify && (publish_data(copying, err) != 0 ||
                                      chain_copy_verify(copying, err) != 0)) {
         return -1;
+    }
+    if (request->cancel && *request->cancel) {
+        return img_fail(err, IMG_CANCELLED, "cancelled");
     }
     return chain_creation_publish(creation, err);
 }

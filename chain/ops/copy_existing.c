@@ -4,7 +4,7 @@
  *
  * It is opened once, for writing and with a writer's locks; it is judged, read
  * and written through that one descriptor. A qcow2 image is then made anew in
- * its file, with the header's options that it had.
+ * its file, with the options that its header says, whatever the request's are.
  */
 #include "copy_impl.h"
 
@@ -65,6 +65,7 @@ static int judge(struct chain_copying *copying, struct img_error *err)
         .dest = copying->dest.path,
         .dest_format = copying->dest.format,
         .dest_fd = img_file_fd(copying->creation.file, &base),
+        .backing_name = copying->dest.backing_name,
         .allow_data_file = true,
         .target_is_zero = request->target_is_zero,
         .force_share = request->force_share,
@@ -143,43 +144,6 @@ static int plan_as(struct chain_copying *copying, const struct img_image *image,
     return 0;
 }
 
-/* The writer says where nothing is, and does not look: the zeros that it may
-   count on are read. */
-static int check_zero(const struct chain_copying *copying, struct chain *chain,
-                      struct img_error *err)
-{
-    const struct chain_copy_request *request = copying->request;
-    struct chain_compare_options options = {
-        .engine = request->engine,
-        .threads = request->threads,
-        .budget_len = request->budget_len,
-        .cancel = request->cancel,
-    };
-    struct chain_compare_result result;
-    struct chain_view *view = NULL, *zeros = NULL;
-
-    int r = chain_view_new(chain, 0, &view, err);
-    if (r == 0) {
-        r = chain_view_new(chain, chain_depth(chain), &zeros, err);
-    }
-    if (r == 0) {
-        r = chain_compare(view, zeros, &options, &result, err);
-    }
-    if (r == 0 && result.verdict == CHAIN_UNPROVEN) {
-        *err = result.why;
-        r = -1;
-    }
-    if (r == 0 && result.verdict == CHAIN_DIFFERENT) {
-        r = img_fail(err, IMG_USAGE,
-                     "it does not read as zeros: the first other byte is at "
-                     "guest offset %llu",
-                     (unsigned long long)result.first_difference);
-    }
-    chain_view_free(view);
-    chain_view_free(zeros);
-    return r;
-}
-
 /* Read what the destination is; nothing of it stays open but its file. */
 static int read_existing(struct chain_copying *copying, struct img_error *err)
 {
@@ -208,9 +172,6 @@ static int read_existing(struct chain_copying *copying, struct img_error *err)
     if (r == 0) {
         r = plan_as(copying, chain_layer_image(layer), err);
     }
-    if (r == 0 && copying->request->target_is_zero) {
-        r = check_zero(copying, chain, err);
-    }
     chain_free(chain);
     return r;
 }
@@ -221,9 +182,8 @@ static int check_request(const struct chain_copying *copying,
     const struct chain_create_plan *plan = &copying->plan;
     uint64_t want = chain_virtual_len(copying->source);
 
-    if (copying->request->compress && plan->is_raw) {
-        return img_fail(err, IMG_UNSUPPORTED,
-                        "a raw image cannot be compressed: expected qcow2");
+    if (chain_copy_check_compress(copying, err) != 0) {
+        return -1;
     }
     if (copying->is_shallow && plan->is_raw) {
         return img_fail(err, IMG_UNSUPPORTED,
@@ -250,13 +210,6 @@ int chain_copy_open_existing(struct chain_copying *copying,
     copying->is_existing = true;
     copying->plan.request = &copying->dest;
     qcow2_create_options_init(&copying->plan.qcow2);
-    if (copying->dest.options_nr > 0 || copying->dest.backing_name) {
-        img_fail(err, IMG_USAGE,
-                 "an image that exists keeps its options and its backing "
-                 "file: found some, expected none");
-        img_error_set_path(err, path);
-        return -1;
-    }
     if (open_for_writing(copying, path, &creation->file, err) != 0 ||
         judge(copying, err) != 0 || read_existing(copying, err) != 0 ||
         check_request(copying, err) != 0 ||

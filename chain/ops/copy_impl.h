@@ -62,6 +62,9 @@ bool chain_copy_wants_direct(const struct chain_copying *copying);
 /* IMG_USAGE when PATH leads to a file of the source's chain. */
 int chain_copy_check_apart(const struct chain_copying *copying,
                            const char *path, struct img_error *err);
+/* Can what is planned hold compressed clusters, if any are asked for? */
+int chain_copy_check_compress(const struct chain_copying *copying,
+                              struct img_error *err);
 int chain_copy_plan_new(struct chain_copying *copying, struct img_error *err);
 /* Has the destination room for it? HELD_LEN bytes it has already. */
 int chain_copy_check_space(struct chain_copying *copying, uint64_t space_left,

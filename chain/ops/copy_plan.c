@@ -212,8 +212,8 @@ static int plan_backing(struct chain_copying *copying, struct img_error *err)
     return r == 0 ? check_backing(copying, err) : -1;
 }
 
-static int check_compress(const struct chain_copying *copying,
-                          struct img_error *err)
+int chain_copy_check_compress(const struct chain_copying *copying,
+                              struct img_error *err)
 {
     if (!copying->request->compress) {
         return 0;
@@ -242,7 +242,7 @@ int chain_copy_plan_new(struct chain_copying *copying, struct img_error *err)
     plan->has_size = true;
     inherit(copying);
     if (plan_backing(copying, err) != 0 || chain_plan_finish(plan, err) != 0 ||
-        check_compress(copying, err) != 0) {
+        chain_copy_check_compress(copying, err) != 0) {
         return -1;
     }
     /* What it names is open, and locked, as part of the source's chain; where

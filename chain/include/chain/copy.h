@@ -36,8 +36,10 @@ struct chain_copy_request {
     bool shallow;
     bool compress;
     int effort;          /* enum qcow2_effort */
-    bool into_existing;  /* -n: must pass chain_validate as a copy */
-    bool target_is_zero; /* only with into_existing; checked first */
+    bool into_existing;  /* -n: must pass chain_validate as a copy; dest's
+                            options and format are as they are there */
+    bool target_is_zero; /* only with into_existing, not with shallow; checked
+                            first */
     uint64_t sparse_len; /* -S; 0: never look for zeros; default 4096 */
     bool bitmaps;        /* persistent bitmaps of the active layer, too */
     bool skip_broken_bitmaps;
