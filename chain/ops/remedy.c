@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Remedies: see remedy.h. Only programs that stand on every qcow2 host:
- * qemu-img, coreutils, and this project's own command.
+ * Remedies: see remedy.h. This project's own commands where they do the job,
+ * else programs that stand on every qcow2 host: qemu-img and coreutils.
  */
 #include "remedy.h"
 
@@ -50,6 +50,45 @@ static const char *wanted_format(const struct chain_judge *judge)
     return strcmp(asked, "raw") == 0 ? "raw" : "qcow2";
 }
 
+/* Nothing can be made for a source that is not whole: a size has to do. */
+static bool is_source_whole(const struct chain_judge *judge)
+{
+    for (size_t i = 1; i < chain_depth(judge->source); i++) {
+        if (chain_layer_is_probed(chain_layer_at(judge->source, i))) {
+            return false;
+        }
+    }
+    return !chain_broken(judge->source);
+}
+
+static const char *const purposes[] = {
+    [CHAIN_OP_SNAPSHOT] = "snapshot",
+    [CHAIN_OP_COPY] = "copy",
+    [CHAIN_OP_SHALLOW_COPY] = "shallow-copy",
+};
+
+/* What the operation wants, from the active layer itself. */
+static char *create_for(const struct chain_judge *judge, const char *format,
+                        struct img_error *err)
+{
+    const struct chain_validate_request *r = judge->request;
+    IMG_AUTO(img_free_ptr) char *source = chain_shell_quote(r->source, err);
+    IMG_AUTO(img_free_ptr)
+    char *path = chain_shell_quote_path(judge->dest_path, err);
+
+    if (!source || !path) {
+        return NULL;
+    }
+    return img_text(
+        err,
+        "imgchain create -q%s --for %s --source %s --source-format %s%s%s %s",
+        r->force_share ? " -U" : "", purposes[r->operation], source,
+        judge->source_image->format,
+        strcmp(format, "raw") == 0 ? " -f raw" : "",
+        r->require == CHAIN_REQUIRE_ABSOLUTE ? " --absolute" : "", path);
+}
+
+/* The same in single words. */
 static char *create_overlay(const struct chain_judge *judge,
                             struct img_error *err)
 {
@@ -62,11 +101,9 @@ static char *create_overlay(const struct chain_judge *judge,
         !(path = chain_shell_quote_path(judge->dest_path, err))) {
         return NULL;
     }
-    /* -u: an image that is in use cannot be opened to look at it. */
     return img_text(err,
-                    "qemu-img create -q -f qcow2 %s-b %s -F %s %s %" PRIu64,
-                    judge->request->force_share ? "-u " : "", quoted,
-                    chain_layer_image(layer)->format, path,
+                    "imgchain create -q -f qcow2 -u -b %s -F %s %s %" PRIu64,
+                    quoted, chain_layer_image(layer)->format, path,
                     judge->source_image->virtual_len);
 }
 
@@ -76,7 +113,7 @@ static char *create_blank(const struct chain_judge *judge, const char *format,
     IMG_AUTO(img_free_ptr)
     char *path = chain_shell_quote_path(judge->dest_path, err);
 
-    return path ? img_text(err, "qemu-img create -q -f %s %s %" PRIu64, format,
+    return path ? img_text(err, "imgchain create -q -f %s %s %" PRIu64, format,
                            path, judge->source_image->virtual_len)
                 : NULL;
 }
@@ -96,7 +133,7 @@ static char *copy_of_backing(const struct chain_judge *judge,
     }
     const struct img_image *image = chain_layer_image(layer);
     uint64_t want = judge->source_image->virtual_len;
-    char *convert = img_text(err, "qemu-img convert %s-f %s -O raw %s %s",
+    char *convert = img_text(err, "imgchain copy -q %s-f %s -O raw %s %s",
                              judge->request->force_share ? "-U " : "",
                              image->format, from, to);
     if (!convert || image->virtual_len == want) {
@@ -104,7 +141,7 @@ static char *copy_of_backing(const struct chain_judge *judge,
     }
     return chain_remedy_both(
         convert,
-        img_text(err, "qemu-img resize -q%s -f raw %s %" PRIu64,
+        img_text(err, "imgchain resize -q%s -f raw %s %" PRIu64,
                  image->virtual_len > want ? " --shrink" : "", to, want));
 }
 
@@ -112,12 +149,16 @@ static char *create(const struct chain_judge *judge)
 {
     struct img_error ignored;
     const char *format = wanted_format(judge);
+    bool is_raw = strcmp(format, "raw") == 0;
 
-    if (judge->effective == FOR_C) {
-        return create_blank(judge, format, &ignored);
+    if (is_raw && judge->effective == FOR_H) {
+        return copy_of_backing(judge, &ignored);
     }
-    return strcmp(format, "raw") == 0 ? copy_of_backing(judge, &ignored)
-                                      : create_overlay(judge, &ignored);
+    if (is_source_whole(judge) && !judge->request->backing_name) {
+        return create_for(judge, format, &ignored);
+    }
+    return judge->effective == FOR_C ? create_blank(judge, format, &ignored)
+                                     : create_overlay(judge, &ignored);
 }
 
 char *chain_remedy_create(const struct chain_judge *judge, bool remove_first)
@@ -153,8 +194,9 @@ char *chain_remedy_recreate(const struct chain_judge *judge)
         img_text(&ignored, "mv -T --backup=numbered %s %s", path, to), made);
 }
 
-char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
-                          const char *format)
+/* PROGRAM's rebase -u; NAME and FORMAT as chain_remedy_rebase has them. */
+static char *rebase_by(const struct chain_judge *judge, const char *program,
+                       const char *name, const char *format)
 {
     struct img_error ignored;
     const struct chain_layer *layer = chain_judge_expected_backing(judge);
@@ -176,9 +218,34 @@ char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
         !(path = chain_shell_quote_path(judge->dest_path, &ignored))) {
         return NULL;
     }
-    return img_text(&ignored, "qemu-img rebase -u -f %s -b %s -F %s %s",
-                    judge->dest_image ? judge->dest_image->format : "qcow2",
-                    quoted, quoted_format, path);
+    return img_text(&ignored, "%s -b %s -F %s %s", program, quoted,
+                    quoted_format, path);
+}
+
+char *chain_remedy_rebase_program(const char *format)
+{
+    struct img_error ignored;
+    bool is_ours = strcmp(format, "qcow2") == 0;
+
+    return img_text(
+        &ignored, "%s -u -f %s",
+        is_ours ? "imgchain rebase -q --no-undo" : "qemu-img rebase", format);
+}
+
+char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
+                          const char *format)
+{
+    IMG_AUTO(img_free_ptr)
+    char *program = chain_remedy_rebase_program(
+        judge->dest_image ? judge->dest_image->format : "qcow2");
+
+    return program ? rebase_by(judge, program, name, format) : NULL;
+}
+
+char *chain_remedy_rewrite(const struct chain_judge *judge, const char *name,
+                           const char *format)
+{
+    return rebase_by(judge, "qemu-img rebase -u -f qcow2", name, format);
 }
 
 static const char *const operations[] = {

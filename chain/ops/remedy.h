@@ -21,6 +21,13 @@ char *chain_remedy_create(const struct chain_judge *judge, bool remove_first);
 char *chain_remedy_rebase(const struct chain_judge *judge, const char *name,
                           const char *format);
 
+/* The same where the whole header has to be laid out anew: imgchain's own
+   rebase leaves alone what need not change. */
+char *chain_remedy_rewrite(const struct chain_judge *judge, const char *name,
+                           const char *format);
+/* "PROGRAM rebase -u -f FORMAT". */
+char *chain_remedy_rebase_program(const char *format);
+
 /* The same request again, with what is not NULL instead. */
 struct chain_remedy_request {
     const char *dest;

@@ -87,8 +87,9 @@ void chain_rule_backing_none(struct chain_judge *judge)
     chain_judge_expected(judge, "no backing file");
     struct img_error ignored;
     IMG_AUTO(img_free_ptr)
-    char *program =
-        img_text(&ignored, "qemu-img rebase -u -f %s -b ''", image->format);
+    char *rebase = chain_remedy_rebase_program(image->format);
+    IMG_AUTO(img_free_ptr)
+    char *program = rebase ? img_text(&ignored, "%s -b ''", rebase) : NULL;
     if (program) {
         chain_judge_remedy(judge,
                            chain_remedy_command(program, judge->dest_path));
@@ -204,7 +205,11 @@ static char *rewrite_name(struct chain_judge *judge)
     if (!format || !is_libvirt_format(format)) {
         format = real_backing_format(judge, &probe);
     }
-    return name ? chain_remedy_rebase(judge, name, format) : NULL;
+    if (!name) {
+        return NULL;
+    }
+    return place_fault(judge) ? chain_remedy_rewrite(judge, name, format)
+                              : chain_remedy_rebase(judge, name, format);
 }
 
 void chain_rule_backing_portable(struct chain_judge *judge)

@@ -151,10 +151,12 @@ static bool judge_recorded(struct chain_judge *judge, const struct chain *chain)
         IMG_AUTO(img_free_ptr)
         char *name = chain_shell_quote(image->backing_name, &ignored);
         IMG_AUTO(img_free_ptr)
-        char *program =
-            name ? img_text(&ignored, "qemu-img rebase -u -b %s -F %s", name,
-                            chain_layer_image(layer)->format)
-                 : NULL;
+        char *rebase = chain_remedy_rebase_program(image->format);
+        IMG_AUTO(img_free_ptr)
+        char *program = name && rebase
+                            ? img_text(&ignored, "%s -b %s -F %s", rebase, name,
+                                       chain_layer_image(layer)->format)
+                            : NULL;
         chain_judge_say(judge, CHAIN_CHECK_FAIL,
                         "the format of \"%s\" is not recorded",
                         chain_shown(chain_layer_path(layer), shown));
@@ -211,7 +213,10 @@ static char *resize(const struct chain_judge *judge, uint64_t found,
                   strcmp(judge->dest_image->format, "raw") == 0)) {
         return NULL;
     }
-    return img_text(&ignored, "qemu-img resize -q %s-f %s %s %" PRIu64,
+    bool is_ours = strcmp(judge->dest_image->format, "qcow2") == 0 ||
+                   strcmp(judge->dest_image->format, "raw") == 0;
+    return img_text(&ignored, "%s resize -q %s-f %s %s %" PRIu64,
+                    is_ours ? "imgchain" : "qemu-img",
                     found > wanted ? "--shrink " : "",
                     judge->dest_image->format, path, wanted);
 }

@@ -212,7 +212,7 @@ def apply_remedy(room, words, check, rule):
     remedy = check.get("remedy")
     if not remedy:
         raise Failed(f"{rule}: no remedy: {check}")
-    if remedy.startswith("imgchain "):
+    if remedy.startswith("imgchain validate "):
         remedy += " --output json"
     tools = room.path("bin")
     os.makedirs(tools, exist_ok=True)
@@ -223,7 +223,7 @@ def apply_remedy(room, words, check, rule):
         ["sh", "-c", remedy], cwd=room.folder, capture_output=True, text=True,
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
         errors="surrogateescape", timeout=120, check=False)
-    if remedy.startswith("imgchain "):
+    if remedy.startswith("imgchain validate "):
         report = json.loads(done.stdout)
     elif done.returncode != 0:
         raise Failed(f"{remedy}: exit {done.returncode}: {done.stderr}")

@@ -171,8 +171,9 @@ START_TEST(test_missing)
                "there is no such file");
     char want[1024];
     snprintf(want, sizeof(want),
-             "qemu-img create -q -f qcow2 -b %s -F qcow2 %s %u", active, dest,
-             LEN);
+             "imgchain create -q --for snapshot --source %s --source-format "
+             "qcow2 %s",
+             active, dest);
     ck_assert_str_eq(find(report, "dest-exists")->remedy, want);
     check_says(report, "content-equal", CHAIN_CHECK_SKIP,
                "not judged, because of dest-exists");
@@ -195,7 +196,8 @@ START_TEST(test_wrong_backing)
                "not judged, because of backing-resolves");
     char want[1024];
     snprintf(want, sizeof(want),
-             "qemu-img rebase -u -f qcow2 -b %s -F qcow2 %s", active, dest);
+             "imgchain rebase -q --no-undo -u -f qcow2 -b %s -F qcow2 %s",
+             active, dest);
     ck_assert_str_eq(find(report, "backing-resolves")->remedy, want);
     chain_report_free(report);
 
@@ -207,7 +209,8 @@ START_TEST(test_wrong_backing)
     check_says(report, "backing-style", CHAIN_CHECK_FAIL,
                "the backing name is not the one asked for");
     snprintf(want, sizeof(want),
-             "qemu-img rebase -u -f qcow2 -b ./base.raw -F raw %s", dest);
+             "imgchain rebase -q --no-undo -u -f qcow2 -b ./base.raw -F raw %s",
+             dest);
     ck_assert_str_eq(find(report, "backing-style")->remedy, want);
     chain_report_free(report);
 }
@@ -229,7 +232,7 @@ START_TEST(test_hostile_format)
                "the backing name is not absolute");
     char want[1024];
     snprintf(want, sizeof(want),
-             "qemu-img rebase -u -f qcow2 -b %s -F "
+             "imgchain rebase -q --no-undo -u -f qcow2 -b %s -F "
              "\"$(printf '\\033\\073id')\" %s",
              active, dest);
     ck_assert_str_eq(find(report, "backing-style")->remedy, want);
