@@ -217,7 +217,7 @@ static int walk(struct rebase *r, struct img_error *err)
     struct chain_rebase_planner *planner = &r->planner;
 
     if (chain_rebase_planner_init(planner, r->old.plan, r->next.plan,
-                                  r->overlay.header->subcluster_len, err) < 0) {
+                                  r->overlay.header, err) < 0) {
         return -1;
     }
     while (planner->walk.off < planner->walk.end) {
@@ -272,8 +272,6 @@ static void account(struct rebase *r)
 {
     const struct chain_rebase_planner *planner = &r->planner;
     struct chain_rebase_result *result = r->result;
-    uint64_t granule = planner->granule;
-    uint64_t granules = planner->unsure_granules + planner->differ_granules;
     uint64_t compared_len = result->proof.read_len;
 
     result->proof = planner->settled;
@@ -286,11 +284,9 @@ static void account(struct rebase *r)
         result->is_header_only = !r->sink.is_used;
         return;
     }
-    bool stores_zeros = r->overlay.header->version == 2;
-    result->read_len += planner->data_granules * granule;
-    result->written_len =
-        (stores_zeros ? granules : planner->data_granules) * granule;
-    result->is_header_only = granules == 0;
+    result->read_len += planner->move_len;
+    result->written_len = planner->move_len;
+    result->is_header_only = planner->work_granules == 0;
 }
 
 /* Say what a failure leaves behind. */

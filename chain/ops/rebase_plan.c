@@ -5,7 +5,8 @@
  * Where the new chain has zeros by its tables and the old one has data, the
  * data is to be moved anyway unless it is all zeros, which the mover finds out
  * while it has it: such granules are not compared first. A granule that is
- * only in part like this is.
+ * only in part like this is; and so are subclusters of a cluster that the
+ * overlay may have something in, as all of it may have to be moved with them.
  */
 #include "rebase_plan.h"
 
@@ -34,28 +35,20 @@ static void set_bits(uint8_t *bits, size_t first, size_t end)
     }
 }
 
-static size_t count_bits(const uint8_t *bits, size_t granules)
-{
-    size_t nr = 0;
-
-    for (size_t i = 0; i < img_div_up(granules, 8); i++) {
-        nr += (size_t)__builtin_popcount(bits[i]);
-    }
-    return nr;
-}
-
 int chain_rebase_planner_init(struct chain_rebase_planner *planner,
                               struct chain_view *old, struct chain_view *next,
-                              uint32_t granule, struct img_error *err)
+                              const struct qcow2_header *header,
+                              struct img_error *err)
 {
     struct chain_rebase_window *window = &planner->window;
 
     memset(planner, 0, sizeof(*planner));
     chain_lockstep_init(&planner->walk, old, next, 0, 0);
-    planner->granule = granule;
-    uint64_t granules =
-        img_min(WINDOW_GRANULES, img_div_up(planner->walk.end, granule));
-    size_t bytes = (size_t)(granules / 8 + 1);
+    planner->header = header;
+    uint64_t granules = img_min(
+        WINDOW_GRANULES, img_div_up(planner->walk.end, header->subcluster_len));
+    /* Whole clusters of 32 subclusters. */
+    size_t bytes = (size_t)img_align_up(granules, 32) / 8 + 1;
     window->unsure = img_calloc(bytes, 3, err);
     if (!window->unsure) {
         return -1;
@@ -76,7 +69,8 @@ void chain_rebase_planner_fini(struct chain_rebase_planner *planner)
 static size_t granule_of(const struct chain_rebase_planner *planner,
                          uint64_t off)
 {
-    return (size_t)((off - planner->window.off) / planner->granule);
+    return (size_t)((off - planner->window.off) /
+                    planner->header->subcluster_len);
 }
 
 static void set_range(const struct chain_rebase_planner *planner, uint8_t *bits,
@@ -153,20 +147,67 @@ static int step(struct chain_rebase_planner *planner, uint64_t *work,
     return 0;
 }
 
-/* What is in part to be compared is to be compared; and count. */
+/* The bits of NR granules from bit AT on, which begins a byte. */
+static uint32_t take_bits(const uint8_t *bits, size_t at, size_t nr)
+{
+    uint32_t taken = 0;
+
+    for (size_t i = 0; i * 8 < nr; i++) {
+        taken |= (uint32_t)bits[at / 8 + i] << (i * 8);
+    }
+    return taken;
+}
+
+static void put_bits(uint8_t *bits, size_t at, size_t nr, uint32_t value)
+{
+    for (size_t i = 0; i * 8 < nr; i++) {
+        bits[at / 8 + i] = (uint8_t)(value >> (i * 8));
+    }
+}
+
+static unsigned count_bits(uint32_t bits)
+{
+    return (unsigned)__builtin_popcount(bits);
+}
+
+/* NR granules, bit AT on: eight clusters, or all of one that has subclusters.
+   What is in part to be compared is to be compared; and count. */
+static void finish_granules(struct chain_rebase_planner *planner, size_t at,
+                            size_t nr)
+{
+    const struct qcow2_header *header = planner->header;
+    struct chain_rebase_window *window = &planner->window;
+    uint64_t granule = header->subcluster_len;
+    uint32_t unsure = take_bits(window->unsure, at, nr);
+    uint32_t differ = take_bits(window->differ, at, nr) & ~unsure;
+    uint32_t work = unsure | differ;
+    uint32_t moved = work;
+
+    if (header->version >= 3) {
+        moved &= take_bits(window->data, at, nr);
+    }
+    planner->work_granules += count_bits(work);
+    planner->move_len += count_bits(moved) * granule;
+    if (header->has_extended_l2 && work != 0 && count_bits(work) < nr) {
+        planner->compare_len += count_bits(differ) * granule;
+        planner->move_len += header->cluster_len - count_bits(moved) * granule;
+        unsure = work;
+        differ = 0;
+    }
+    put_bits(window->unsure, at, nr, unsure);
+    put_bits(window->differ, at, nr, differ);
+}
+
 static void finish_window(struct chain_rebase_planner *planner)
 {
     struct chain_rebase_window *window = &planner->window;
+    size_t step = planner->header->has_extended_l2 ? 32 : 8;
 
-    window->granules =
-        (size_t)img_div_up(window->end - window->off, planner->granule);
-    for (size_t i = 0; i < img_div_up(window->granules, 8); i++) {
-        window->differ[i] &= (uint8_t)~window->unsure[i];
-        window->data[i] &= window->differ[i] | window->unsure[i];
+    window->granules = (size_t)img_div_up(window->end - window->off,
+                                          planner->header->subcluster_len);
+    for (size_t at = 0; at < window->granules; at += step) {
+        finish_granules(planner, at, img_min(step, window->granules - at));
     }
-    planner->unsure_granules += count_bits(window->unsure, window->granules);
-    planner->differ_granules += count_bits(window->differ, window->granules);
-    planner->data_granules += count_bits(window->data, window->granules);
 }
 
 int chain_rebase_plan_next(struct chain_rebase_planner *planner,
@@ -174,22 +215,21 @@ int chain_rebase_plan_next(struct chain_rebase_planner *planner,
 {
     struct chain_rebase_window *window = &planner->window;
     struct chain_lockstep *walk = &planner->walk;
-    uint64_t granule = planner->granule;
+    uint64_t max_len =
+        (uint64_t)WINDOW_GRANULES * planner->header->subcluster_len;
     uint64_t work = 0;
 
     memset(window->unsure, 0, (size_t)(window->data - window->unsure) / 2 * 3);
     window->off = walk->off;
-    window->end = walk->end - walk->off > WINDOW_GRANULES * granule
-                      ? walk->off + WINDOW_GRANULES * granule
-                      : walk->end;
+    window->end = walk->off + img_min(max_len, walk->end - walk->off);
     while (walk->off < window->end) {
         if (step(planner, &work, err) < 0) {
             return -1;
         }
         if (work >= WINDOW_WORK_LEN) {
-            uint64_t whole_len =
-                img_div_up(walk->off - window->off, granule) * granule;
-            window->end = img_min(window->end, window->off + whole_len);
+            window->end =
+                img_min(window->end,
+                        img_align_up(walk->off, planner->header->cluster_len));
         }
     }
     finish_window(planner);
@@ -213,8 +253,9 @@ bool chain_rebase_plan_run(const struct chain_rebase_planner *planner,
                              &first, &nr)) {
         return false;
     }
-    uint64_t end = window->off + (uint64_t)(first + nr) * planner->granule;
-    *off = img_max(*off, window->off + (uint64_t)first * planner->granule);
+    uint64_t granule = planner->header->subcluster_len;
+    uint64_t end = window->off + (uint64_t)(first + nr) * granule;
+    *off = img_max(*off, window->off + (uint64_t)first * granule);
     *len = img_min(end, window->end) - *off;
     return true;
 }

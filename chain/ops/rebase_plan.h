@@ -11,10 +11,12 @@
 #ifndef CHAIN_OPS_REBASE_PLAN_H
 #define CHAIN_OPS_REBASE_PLAN_H
 
+#include <qcow2/header.h>
+
 #include "lockstep.h"
 #include "settle.h"
 
-/* One bit for each granule from OFF on. */
+/* One bit for each granule (cluster, or subcluster) from OFF on. */
 struct chain_rebase_window {
     uint64_t off, end; /* guest range; empty: the disk's end is reached */
     size_t granules;
@@ -26,20 +28,22 @@ struct chain_rebase_window {
 struct chain_rebase_planner {
     struct chain_lockstep walk; /* old chain, new chain */
     struct chain_settler settler;
-    uint32_t granule;
+    const struct qcow2_header *header; /* borrowed; the overlay's */
     struct chain_rebase_window window;
     /* Over all windows so far. */
     struct chain_proof settled; /* read_len is 0 */
-    uint64_t compare_len; /* stored bytes that comparing reads, both sides */
-    uint64_t unsure_granules, differ_granules;
-    uint64_t data_granules; /* of both */
+    uint64_t compare_len;       /* bytes that comparing reads, both sides */
+    uint64_t work_granules;     /* to be compared or moved */
+    uint64_t move_len; /* bytes that are moved, at most: zeros cost nothing but
+                          where the overlay must store them */
 };
 
-/* OLD and NEW are views of the overlay over its old and its new backing; they
+/* OLD and NEXT are views of the overlay over its old and its new backing; they
    have the same length. */
 int chain_rebase_planner_init(struct chain_rebase_planner *planner,
                               struct chain_view *old, struct chain_view *next,
-                              uint32_t granule, struct img_error *err);
+                              const struct qcow2_header *header,
+                              struct img_error *err);
 void chain_rebase_planner_fini(struct chain_rebase_planner *planner);
 /* Plan the next window. */
 int chain_rebase_plan_next(struct chain_rebase_planner *planner,
