@@ -11,18 +11,22 @@ back. At last the names of the whole chain are converted, to and fro.
 IMGCHAIN_CASES=N, IMGCHAIN_SEED=N: as support/cases.py says.
 """
 
+import collections
 import json
 import os
+import random
 import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import cases  # noqa: E402
 import changes  # noqa: E402
+import generate  # noqa: E402
 from cases import Mismatch  # noqa: E402
 
 NUMBER = 55
 FIRST_SEED = 40000
+FIRST_SUBCLUSTER_SEED = 49000
 STEPS = 4
 
 KINDS = ["equal", "below", "none", "other", "shorter", "longer", "blank",
@@ -35,7 +39,8 @@ counts = changes.Counts(
      "overlay with snapshots", "overlay with data file", "overlay with bitmaps",
      "overlay with compressed clusters", "overlay with extended L2",
      "overlay of version 2", "copied data", "only the header", "verified", "undone",
-     "names --relative", "names --absolute", "names refused"])
+     "names --relative", "names --absolute", "names refused",
+     "shared subclusters"])
 
 
 class Step:
@@ -337,6 +342,56 @@ def check(chain):
     convert_names(chain, before)
 
 
+def subcluster_plan(seed):
+    """Chains in which clusters that are shared with a snapshot, or compressed,
+    are the overlay's in part: all of one is to be moved then."""
+    rng = random.Random(seed)
+    size = 2 << 20
+    commands = [["sh", "-c", "seq 1 30000 > pattern"]]
+
+    def io(path, *requests):
+        flags = [arg for r in requests for arg in ("-c", r)]
+        commands.append(["qemu-io", "-t", "unsafe", "-d", "unmap", "-f",
+                         "qcow2", *flags, path])
+
+    def writes(unit, number):
+        kinds = ["write -s pattern", "write -P 0", "write -z", "discard"]
+        return [f"{rng.choice(kinds)} {rng.randrange(size // unit) * unit} "
+                f"{rng.randrange(1, 12) * unit}" for _ in range(number)]
+
+    def create(layer, *flags):
+        commands.append(["qemu-img", "create", "-q", "-f", "qcow2", *flags,
+                         "-o", ",".join(f"{key}={value}" for key, value in
+                                        layer.options.items()),
+                         layer.path, str(size + 65536)])
+
+    base = generate.Layer("base.qcow2", "qcow2", size,
+                          {"compat": "1.1", "cluster_size": 4096})
+    top = generate.Layer("top.qcow2", "qcow2", size,
+                         {"compat": "1.1", "cluster_size": 65536,
+                          "extended_l2": "on"}, "relative", ["one"])
+    create(base)
+    io(base.path, *writes(2048, 60))
+    create(top, "-b", base.path, "-F", "qcow2")
+    io(top.path, *(f"write -c -P {rng.randrange(256)} {idx * 65536} 65536"
+                   for idx in rng.sample(range(size // 65536), 6)))
+    io(top.path, *writes(2048, 20))
+    commands.append(["qemu-img", "snapshot", "-c", "one", top.path])
+    io(top.path, *writes(2048, rng.randrange(8)))
+    counts.add("shared subclusters")
+    return generate.Plan(seed, [top, base], commands, collections.Counter())
+
+
+def main():
+    """Both kinds of chains; one seed is of one kind."""
+    code = 0
+    only = int(os.environ.get("IMGCHAIN_SEED", -1))
+    if only < FIRST_SUBCLUSTER_SEED:
+        code = cases.run(check, NUMBER, FIRST_SEED)
+    if code == 0 and (only < 0 or only >= FIRST_SUBCLUSTER_SEED):
+        code = cases.run(check, 10, FIRST_SUBCLUSTER_SEED, subcluster_plan)
+    return code or counts.report()
+
+
 if __name__ == "__main__":
-    code = cases.run(check, NUMBER, FIRST_SEED)
-    sys.exit(code or counts.report())
+    sys.exit(main())

@@ -71,8 +71,8 @@ class Chain:
         return []
 
 
-def _one(check, seed):
-    plan = generate.plan(seed)
+def _one(check, seed, planner):
+    plan = planner(seed)
     # An alphabetic name: {dir} must need no quoting inside qemu-io commands.
     folder = tempfile.mkdtemp(prefix="imgchain-case-")
     try:
@@ -108,8 +108,9 @@ def _report_counts(counts):
             f"{value} {values[value]}" for value in order))
 
 
-def run(check, default_number, first_seed):
-    """Call CHECK for chain after chain; returns the exit code."""
+def run(check, default_number, first_seed, planner=generate.plan):
+    """Call CHECK for chain after chain, as PLANNER makes them of seeds;
+    returns the exit code."""
     for program in ("qemu-img", "qemu-io"):
         if not shutil.which(program):
             print(f"skipped: no {program}")
@@ -124,7 +125,8 @@ def run(check, default_number, first_seed):
     failed = 0
     begin = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for plan, text in pool.map(lambda seed: _one(check, seed), seeds):
+        for plan, text in pool.map(
+                lambda seed: _one(check, seed, planner), seeds):
             counts += plan.counts
             if text:
                 failed += 1
