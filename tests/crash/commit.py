@@ -6,7 +6,7 @@ each sector of the base is that of before or that of the overlay."""
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
 import trial  # noqa: E402
 
 SECTOR = 512

@@ -6,7 +6,7 @@ whichever backing file the header names then."""
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
 import trial  # noqa: E402
 
 

@@ -147,7 +147,8 @@ class History:
         self.first_names = names     # path -> file id
         self.contents = contents     # file id -> bytes
         self.first_folders = folders
-        self.events = []  # Change, NameChange, or a call that flushes
+        self.events = []  # Change, NameChange, Flush
+        self.made = {}    # file id -> the inode that it had
         self.cache = {}
 
     @classmethod
@@ -175,6 +176,7 @@ class History:
                 continue
             if call.kind in (Kind.CREATE, Kind.TMPFILE):
                 self.inos[call.ino] = f"made {idx}"
+                self.made[f"made {idx}"] = call.ino
             file = self.inos.get(call.ino)
             if call.kind in calls_mod.DATA:
                 self.events.append(Change(idx, call, file))

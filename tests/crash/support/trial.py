@@ -194,8 +194,9 @@ class Scenario:
     def look(self, state, folder):
         """qemu-img sees no corruption and what the judge saw."""
         for name, is_read in self.tops():
-            if name not in state.names:
-                continue
+            if name not in state.names or \
+                    not state.content(name).startswith(b"QFI\xfb"):
+                continue  # the judge has let it pass
             before = self.contents(state, name) if is_read else None
             dirty = self.image(state, name).incompatible & qcow2.DIRTY
             repair = "all" if dirty else "leaks"
@@ -216,9 +217,21 @@ def write_state(state, folder):
     os.makedirs(folder)
     for name in state.history.first_folders:
         os.makedirs(os.path.join(folder, name), exist_ok=True)
+    write_files(state, folder)
+
+
+def write_files(state, folder):
+    """The files of STATE; two names of one are links."""
+    made = {}
     for name in state.paths():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(state.content(name))
+        full = os.path.join(folder, name)
+        file = state.names[name]
+        if file in made:
+            os.link(made[file], full)
+            continue
+        made[file] = full
+        with open(full, "wb") as opened:
+            opened.write(state.content(name))
 
 
 def check_model(history, folder):

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""snapshot --atomic: whatever a power loss leaves, after recovery there are
+all overlays or none, complete, and nothing else of it.
+
+The journal knows files by their inodes. A state that is written down again
+has others, so they are put into it.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
+import calls  # noqa: E402
+import disk  # noqa: E402
+import qcow2  # noqa: E402
+import trial  # noqa: E402
+
+RECORD = re.compile(r"(^|/)\.imgchain-snapshot-[^/]*$")
+
+
+class Snapshot(trial.Scenario):
+    def build(self):
+        rng = self.rng
+        number = self.pick("disks", [1, 2, 3])
+        folders = self.pick("folders", [1, 2])
+        self.overlays, self.args = {}, ["snapshot", "-q", "--atomic"]
+        for n in range(number):
+            folder = f"dir{rng.randrange(folders)}"
+            os.makedirs(self.path(folder), exist_ok=True)
+            size = rng.randrange(1, 64) * 1024
+            fmt = self.pick("active", ["qcow2", "raw"])
+            active = f"{folder}/disk{n}.{fmt}"
+            if fmt == "raw":
+                with open(self.path(active), "wb") as file:
+                    file.truncate(size)
+            else:
+                self.create(active, {}, size)
+            self.scribble(active, fmt, size, 2)
+            overlay = f"dir{rng.randrange(folders)}/disk{n}-new.qcow2"
+            os.makedirs(os.path.dirname(self.path(overlay)), exist_ok=True)
+            self.overlays[overlay] = active
+            self.args += ["--disk", f"{active}={overlay},format={fmt}"]
+        self.first = None
+
+    def judge(self, state):
+        if self.first is None:
+            self.first = {name: state.file_key(name)
+                          for name in state.paths()}
+        for name, key in self.first.items():
+            if state.file_key(name) != key:
+                raise trial.Wrong(f"{name} was changed")
+        self.put(state)
+        if self.rng.randrange(4) == 0:
+            # killed again, while it recovers
+            self.recover(f"{self.rng.randrange(1, 9)}:kill")
+            self.counts[("recovery", "killed, and begun anew")] += 1
+        self.recover()
+        self.judge_folder()
+
+    def put(self, state):
+        """STATE in the very folders that the journal names."""
+        for root, _, files in os.walk(self.folder):
+            for name in files:
+                os.unlink(os.path.join(root, name))
+        trial.write_files(state, self.folder)
+        inodes = {str(ino): self.inode_now(state, file)
+                  for file, ino in state.history.made.items()}
+        for name in state.paths():
+            if RECORD.search(name):
+                with open(self.path(name), "r+", encoding="ascii",
+                          errors="surrogateescape") as file:
+                    text = re.sub(
+                        r'("inode": *)([0-9]+)\b(?=.)',
+                        lambda m: m[1] + inodes.get(m[2], m[2]),
+                        file.read(), flags=re.DOTALL)
+                    file.seek(0)
+                    file.truncate()
+                    file.write(text)
+
+    def inode_now(self, state, file):
+        for name, other in state.names.items():
+            if other == file:
+                return str(os.stat(self.path(name)).st_ino)
+        return "1"  # it has no name, nobody will find it
+
+    def recover(self, plan=None):
+        for folder in sorted({os.path.dirname(o) for o in self.overlays}):
+            done = calls.run(self.folder,
+                             ["snapshot", "-q", "--recover", folder],
+                             plan=plan)
+            if plan is None and done.returncode != 0:
+                raise trial.Wrong(f"--recover {folder}: exit "
+                                  f"{done.returncode}: {done.stderr}")
+
+    def judge_folder(self):
+        found = disk.History.of_folder(self.folder)
+        state = found.state([], "recovered")
+        there = set(state.paths()) - set(self.first)
+        if there not in (set(), set(self.overlays)):
+            raise trial.Wrong(f"there is {sorted(there)}, of "
+                              f"{sorted(self.overlays)}")
+        self.counts[("outcome", "all" if there else "none")] += 1
+        for overlay in there:
+            self.judge_overlay(state, overlay)
+
+    def judge_overlay(self, state, overlay):
+        image = qcow2.Image(state.content(overlay))
+        problems, leaks = image.check()
+        if problems or leaks:
+            raise trial.Wrong(f"{overlay}: {problems}, {leaks} leaks")
+        backing = os.path.normpath(os.path.join(os.path.dirname(overlay),
+                                                image.backing))
+        if backing != self.overlays[overlay]:
+            raise trial.Wrong(f"{overlay}: its backing file is {backing}")
+        if any(image.l1):
+            raise trial.Wrong(f"{overlay} is not empty")
+
+
+def main():
+    if subprocess.run([calls.IMGCHAIN, "snapshot", "--help"], check=False,
+                      stdout=subprocess.DEVNULL).returncode != 0:
+        sys.exit("no imgchain snapshot")
+    trial.main(Snapshot, default_number=12, first_seed=1, min_states=300,
+               needed=["outcome", "recovery"])
+
+
+if __name__ == "__main__":
+    main()
