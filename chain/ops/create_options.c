@@ -110,8 +110,8 @@ static int set_raw(struct chain_create_plan *plan, const char *name,
 static int set_option(struct chain_create_plan *plan, const char *word,
                       struct img_error *err)
 {
-    char name[NAME_LEN];
-    const char *value;
+    char name[NAME_LEN] = "";
+    const char *value = "";
 
     if (split(word, name, &value, err) < 0) {
         return -1;

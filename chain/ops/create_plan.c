@@ -187,14 +187,20 @@ static int open_backing(struct chain_create_plan *plan, const char *name,
 {
     const struct chain_create_request *request = plan->request;
     struct chain_options options;
-    const char *operand = plan->backing_path;
+    bool is_json = strncmp(name, "json:", 5) == 0;
+    const char *operand = is_json ? name : plan->backing_path;
     IMG_AUTO(img_free_ptr) char *plain = NULL;
 
-    if (strncmp(name, "json:", 5) == 0) {
-        operand = name;
-    } else if (operand[strcspn(operand, ":/")] == ':') {
+    if (!operand) {
+        return img_fail(err, IMG_UNSUPPORTED,
+                        "the backing file is no local file");
+    }
+    if (!is_json && operand[strcspn(operand, ":/")] == ':') {
         /* A path is a path here, whatever it begins with. */
         plain = img_text(err, "./%s", operand);
+        if (!plain) {
+            return -1;
+        }
         operand = plain;
     }
     chain_options_init(&options);
@@ -202,7 +208,7 @@ static int open_backing(struct chain_create_plan *plan, const char *name,
     options.force_share = request->force_share;
     options.allow_probe = request->allow_probe;
     options.roots = request->roots;
-    if (!operand || chain_open(operand, &options, &plan->backing, err) < 0) {
+    if (chain_open(operand, &options, &plan->backing, err) < 0) {
         return -1;
     }
     if (chain_depth(plan->backing) >= CHAIN_MAX_DEPTH) {
@@ -294,7 +300,7 @@ static int plan_size(struct chain_create_plan *plan, struct img_error *err)
 static int plan_data_file(struct chain_create_plan *plan, struct img_error *err)
 {
     const char *name = plan->qcow2.data_file_name;
-    const char *path = plan->request->path;
+    const char *from = plan->request->path;
     const struct img_roots *roots = plan->request->roots;
     struct chain_place image, data;
     struct img_stamp a, b;
@@ -303,14 +309,14 @@ static int plan_data_file(struct chain_create_plan *plan, struct img_error *err)
     if (!name) {
         return 0;
     }
-    plan->data_file_path = chain_name_join(path, name, err);
+    plan->data_file_path = chain_name_join(from, name, err);
     if (!plan->data_file_path ||
-        chain_place_find(path, roots, &image, err) < 0 ||
+        chain_place_find(from, roots, &image, err) < 0 ||
         chain_place_find(plan->data_file_path, roots, &data, err) < 0) {
         return -1;
     }
     if (chain_place_is_same(&image, &data) ||
-        (img_path_stamp(path, roots, &a, &ignored) == 0 &&
+        (img_path_stamp(from, roots, &a, &ignored) == 0 &&
          img_path_stamp(plan->data_file_path, roots, &b, &ignored) == 0 &&
          chain_stamp_is_same_file(&a, &b))) {
         return img_fail(err, IMG_LOOP,
