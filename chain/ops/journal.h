@@ -16,6 +16,7 @@
 #ifndef CHAIN_OPS_JOURNAL_H
 #define CHAIN_OPS_JOURNAL_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -97,6 +98,12 @@ int chain_folder_flush(const struct chain_journal_folder *folder,
 /* The path of NAME in it, for messages; NULL without memory. free(). */
 char *chain_folder_path(const struct chain_journal_folder *folder,
                         const char *name);
+/* ERR is about that; returns -1. */
+int chain_folder_name_error(const struct chain_journal_folder *folder,
+                            const char *name, struct img_error *err);
+/* For readdir and closedir; NULL with ERR filled in. */
+DIR *chain_folder_list(const struct chain_journal_folder *folder,
+                       struct img_error *err);
 /* This user's, or the superuser's. */
 bool chain_owner_is_trusted(uid_t uid);
 /*
@@ -157,7 +164,19 @@ int chain_journal_recover(const char *folder,
                           const struct chain_recovery *recovery,
                           struct img_error *err);
 
-/* For journal_recover.c: journal and records go, in this order. */
+/* ---- Of a dead run, whose lock the caller holds (journal_settle.c). */
+
+/* Remove temporary files and records. */
+int chain_journal_undo(struct chain_journal *journal,
+                       const struct chain_recovery *recovery,
+                       struct img_error *err);
+/* Give the names that are missing, then remove journal and records. Nothing is
+   done when one of the files cannot get its name. */
+int chain_journal_complete(struct chain_journal *journal,
+                           const struct chain_recovery *recovery,
+                           struct img_error *err);
+
+/* Flush the folders; journal and records go, in this order (journal.c). */
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err);
 
 #endif

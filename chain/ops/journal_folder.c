@@ -138,6 +138,32 @@ char *chain_folder_path(const struct chain_journal_folder *folder,
     return img_text(&ignored, "%s/%s", is_root ? "" : folder->path, name);
 }
 
+int chain_folder_name_error(const struct chain_journal_folder *folder,
+                            const char *name, struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *path = chain_folder_path(folder, name);
+
+    img_error_set_path(err, path ? path : name);
+    return -1;
+}
+
+DIR *chain_folder_list(const struct chain_journal_folder *folder,
+                       struct img_error *err)
+{
+    /* A descriptor of its own: a listing has a position. */
+    int fd = openat(folder->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir) {
+        img_fail_sys(err, errno, "cannot list the folder");
+        img_error_set_path(err, folder->path);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    return dir;
+}
+
 bool chain_owner_is_trusted(uid_t uid)
 {
     return uid == geteuid() || uid == 0;
