@@ -40,10 +40,10 @@ def saw(*what):
 class Image:
     """The image that is changed, and the bytes that it has to show."""
 
-    def __init__(self, chain):
+    def __init__(self, chain, path):
         self.chain = chain
         self.rng = chain.rng
-        self.path = chain.top.path
+        self.path = path
         self.info = json.loads(chain.ok("qemu-img", "info", "--output=json",
                                         self.path))
         data = self.info["format-specific"]["data"]
@@ -186,11 +186,24 @@ def is_editable(chain):
                      top.path).returncode == 0
 
 
+def with_raw_data_file(chain):
+    """Another image: the generator has few whose data file is raw."""
+    chain.ok("qemu-img", "create", "-q", "-f", "qcow2", "-o",
+             "data_file=data.raw,data_file_raw=on,cluster_size="
+             f"{512 << chain.rng.randrange(8)},preallocation="
+             f"{chain.rng.choice(['off', 'metadata'])}",
+             "own.qcow2", str(chain.rng.randrange(1, 9000) * 512))
+    return "own.qcow2"
+
+
 def check_chain(chain):
-    if not is_editable(chain):
+    path = chain.top.path
+    if chain.rng.random() < 0.1:
+        path = with_raw_data_file(chain)
+    elif not is_editable(chain):
         saw("not editable")
         return
-    image = Image(chain)
+    image = Image(chain, path)
     others = other_files(chain, image)
     before = [image.contents(image.path, "-l", name)
               for name in image.snapshots]
