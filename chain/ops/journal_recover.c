@@ -59,7 +59,8 @@ static int load(const struct chain_journal_folder *folder, const char *id,
     IMG_AUTO(img_free_ptr) char *text = chain_record_read(fd, &len, err);
     close(fd);
     if (!text) {
-        return chain_folder_name_error(folder, name, err);
+        (void)chain_folder_name_error(folder, name, err);
+        return -1;
     }
     if (chain_journal_decode(text, len, id, record == CHAIN_RECORD_JOURNAL, out,
                              err) == 0) {
