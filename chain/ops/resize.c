@@ -34,17 +34,14 @@ static int check_size(const struct chain_amend_request *request,
         return img_fail(err, IMG_USAGE,
                         "virtual size: found 0 bytes, expected more");
     }
-    if (request->size >= old_size) {
-        return 0;
-    }
-    if (!request->shrink) {
+    if (request->size < old_size && !request->shrink) {
         return img_fail(err, IMG_USAGE,
                         "virtual size: found %" PRIu64 " bytes, less than the"
                         " %" PRIu64 " it has; expected --shrink, as all beyond"
                         " the new end will be lost",
                         request->size, old_size);
     }
-    if (prealloc != QCOW2_PREALLOC_OFF) {
+    if (request->size <= old_size && prealloc != QCOW2_PREALLOC_OFF) {
         return img_fail(err, IMG_USAGE,
                         "preallocation is for growing images only");
     }

@@ -126,7 +126,7 @@ int qcow2_edit_resize_check(struct qcow2_edit *edit,
                             const struct qcow2_resize *resize,
                             struct img_error *err)
 {
-    if (resize->virtual_len < edit->virtual_len &&
+    if (resize->virtual_len <= edit->virtual_len &&
         resize->prealloc != QCOW2_PREALLOC_OFF) {
         return img_fail(err, IMG_USAGE,
                         "preallocation is for growing images only");

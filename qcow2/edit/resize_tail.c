@@ -59,11 +59,23 @@ static enum qcow2_cluster_kind kind_at_end(const struct tail *t)
         (uint32_t)((t->end - 1) % h->cluster_len / h->subcluster_len), &run);
 }
 
+/* Subclusters are shared: no others can be given a place beside them. */
+static bool is_shared(const struct tail *t)
+{
+    const struct qcow2_header *h = &t->edit->header;
+
+    return h->has_extended_l2 && t->entry.alloc != 0 &&
+           t->span_off % h->cluster_len == 0;
+}
+
 /* Must the granule be written anew? (It has no place of its own.) */
 static bool needs_copy(const struct tail *t)
 {
     uint64_t granule_end = img_align_up(t->end, t->edit->header.subcluster_len);
 
+    if (t->resize->prealloc != QCOW2_PREALLOC_OFF && is_shared(t)) {
+        return true;
+    }
     switch (kind_at_end(t)) {
     case QCOW2_CLUSTER_ZERO:
         return false;

@@ -159,6 +159,6 @@ def check(chain):
 
 
 if __name__ == "__main__":
-    CASES = 200
+    CASES = 120
     sys.exit(twice.finish(cases.run(check, CASES, first_seed=70000), WANTED,
                           twice.number_of_cases(CASES)))
