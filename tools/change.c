@@ -163,6 +163,18 @@ int change_end(int rc)
     return rc;
 }
 
+void change_tell_state(struct img_error *err, const char *path,
+                       const char *state)
+{
+    if (err->code != IMG_CANCELLED) {
+        return;
+    }
+    if (strcmp(err->text, "cancelled") == 0) {
+        (void)snprintf(err->text, sizeof(err->text), "cancelled; %s", state);
+    }
+    img_error_set_path(err, path);
+}
+
 struct img_json *change_json(const struct change_values *values,
                              const char *operation, const char *path)
 {

@@ -56,6 +56,12 @@ void change_on_phase(void *opaque, enum chain_phase phase, uint64_t done,
 void change_on_progress(void *opaque, uint64_t done, uint64_t total);
 /* RC is the work's; returns it. */
 int change_end(int rc);
+/*
+ * Where ERR only says that the work on PATH was cancelled, it says how things
+ * stand, too.
+ */
+void change_tell_state(struct img_error *err, const char *path,
+                       const char *state);
 
 /* "operation", "filename" and "dry-run": what every JSON document begins with.
  */

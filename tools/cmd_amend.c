@@ -82,6 +82,8 @@ int cmd_amend(void *opaque, char **operands, int nr)
     request.cancel = signals_catch();
     change_begin(&change->common, "amend");
     if (change_end(chain_amend(&request, &err)) < 0) {
+        change_tell_state(&err, path,
+                          "the image is whole, but not all was changed");
         return session_fail(&err, EXIT_FAILED);
     }
     put_result(out, change, path);

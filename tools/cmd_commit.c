@@ -150,6 +150,7 @@ static int commit(const struct commit_values *values, const char *path,
     fill_request(values, path, format, &request);
     change_begin(&change->common, "check");
     if (change_end(chain_commit(&request, &result, err)) < 0) {
+        change_tell_state(err, path, "nothing was committed");
         return -1;
     }
     if (change->common.output == OUTPUT_JSON) {

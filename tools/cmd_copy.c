@@ -205,6 +205,9 @@ static int copy(const struct copy_values *values, const char *source,
     change_begin(&values->change.common, "check");
     rc = change_end(chain_copy(&request, &result, &err));
     if (rc < 0) {
+        change_tell_state(&err, dest,
+                          "nothing is left of the copy, and what was there "
+                          "before is as it was");
         code = session_fail(&err, EXIT_FAILED);
         if (result.report) {
             code = show_refusal(values, &request, result.report);

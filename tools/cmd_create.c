@@ -169,8 +169,12 @@ int cmd_create(void *opaque, char **operands, int nr)
              ? chain_create_for(values->operation, values->source,
                                 values->source_format, &request, &made, &err)
              : chain_create(&request, &made, &err);
-    code = rc < 0 ? session_fail(&err, EXIT_FAILED)
-                  : show(&values->change, &made, &err);
+    if (rc < 0) {
+        change_tell_state(&err, path, "nothing was made");
+        code = session_fail(&err, EXIT_FAILED);
+    } else {
+        code = show(&values->change, &made, &err);
+    }
     chain_made_fini(&made);
     return code;
 }

@@ -176,6 +176,9 @@ static int rebase(const struct change_values *change,
     change_begin(&change->common, "check");
     if (change_end(chain_rebase(request, &result, err)) < 0) {
         hint_force(request, err);
+        change_tell_state(err, request->path,
+                          "its backing file is the old one, and the guest "
+                          "sees what it saw");
         return -1;
     }
     if (change->common.output == OUTPUT_JSON) {

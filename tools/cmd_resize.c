@@ -119,6 +119,8 @@ static int resize(const struct resize_values *values, const char *path,
     request.cancel = signals_catch();
     change_begin(&change->common, "resize");
     if (change_end(chain_resize(&request, &old_len, err)) < 0) {
+        change_tell_state(err, path,
+                          "the image is whole, but not of the new size");
         return -1;
     }
     put_result(out, change, &request, old_len);

@@ -303,6 +303,7 @@ static int snapshot(const struct snapshot_values *values,
     int rc = chain_snapshot(&request, &result, err), code = EXIT_DONE;
 
     if (rc < 0) {
+        change_tell_state(err, request.disks[0].overlay, "none was made");
         code = session_fail(err, EXIT_FAILED);
     }
     if (rc == 0 || result.is_refused) {

@@ -169,3 +169,38 @@ expect_exit 1
 expect_message "templates/new.qcow2: is in use by process $holder (qemu-io)"
 let_go
 expect_untouched
+
+# SIGINT leaves the old backing file and the same contents.
+dd if=/dev/urandom of=big.raw bs=1M count=128 status=none
+make_overlay big.qcow2 big.raw raw
+python3 - "$imgchain" <<'PYTHON' || fail 'SIGINT is not handled'
+import re
+import signal
+import subprocess
+import sys
+import time
+
+for n in range(40):
+    # Ignored until the command installs its own handler.
+    work = subprocess.Popen(
+        [sys.argv[1], "rebase", "-f", "qcow2", "--no-undo", "--engine", "sync",
+         "-b", "", "big.qcow2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    time.sleep(n % 10 * 0.02)
+    work.send_signal(signal.SIGINT)
+    out, err = work.communicate()
+    if work.returncode == 0:
+        subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw",
+                        "-b", "big.raw", "big.qcow2"], check=True)
+        continue
+    assert (work.returncode, out) == (1, b""), (work.returncode, out, err)
+    assert re.fullmatch(rb"imgchain: big.qcow2: cancelled; its backing file is "
+                        rb"the old one, and the guest sees what it saw( \(\d+ "
+                        rb"bytes were copied into it\))?\n", err), err
+    break
+else:
+    sys.exit("never met at work")
+PYTHON
+[ "$(name big.qcow2)" = big.raw ] || fail 'the backing file was changed'
+expect_sound big.qcow2
+expect_equal big.qcow2 big.raw raw
