@@ -147,7 +147,7 @@ static void add_features(struct encoder *e, const struct qcow2_extensions *x,
 }
 
 int qcow2_extensions_encode(const struct qcow2_header *header,
-                            const struct qcow2_extensions *x,
+                            const struct qcow2_extensions *extensions,
                             bool with_feature_names, uint8_t *buf, size_t room,
                             size_t *out_len, struct img_error *err)
 {
@@ -158,22 +158,22 @@ int qcow2_extensions_encode(const struct qcow2_header *header,
     } else {
         e.room -= EXTENSION_HEAD_LEN; /* for the end mark */
     }
-    add_text(&e, QCOW2_EXT_BACKING_FORMAT, x->backing_format);
+    add_text(&e, QCOW2_EXT_BACKING_FORMAT, extensions->backing_format);
     if (header->has_data_file) {
-        add_text(&e, QCOW2_EXT_DATA_FILE, x->data_file_name);
+        add_text(&e, QCOW2_EXT_DATA_FILE, extensions->data_file_name);
     }
-    if (x->has_crypto) {
-        add_crypto(&e, x);
+    if (extensions->has_crypto) {
+        add_crypto(&e, extensions);
     }
-    if (x->has_bitmaps) {
-        add_bitmaps(&e, x);
+    if (extensions->has_bitmaps) {
+        add_bitmaps(&e, extensions);
     }
-    for (size_t i = 0; i < x->unknown_nr; i++) {
-        add_bytes(&e, x->unknown[i].type, x->unknown[i].data,
-                  x->unknown[i].len);
+    for (size_t i = 0; i < extensions->unknown_nr; i++) {
+        add_bytes(&e, extensions->unknown[i].type, extensions->unknown[i].data,
+                  extensions->unknown[i].len);
     }
     if (header->version >= 3) {
-        add_features(&e, x, with_feature_names);
+        add_features(&e, extensions, with_feature_names);
     }
     if (e.is_full) {
         return img_fail(err, IMG_LIMIT,
@@ -207,14 +207,15 @@ static int check_texts(const struct qcow2_extensions *x, struct img_error *err)
 }
 
 int qcow2_first_cluster_encode(struct qcow2_header *header,
-                               const struct qcow2_extensions *x,
+                               const struct qcow2_extensions *extensions,
                                bool with_feature_names, uint8_t *buf,
                                size_t len, struct img_error *err)
 {
-    size_t name_len = x->backing_name ? strlen(x->backing_name) : 0;
+    size_t name_len =
+        extensions->backing_name ? strlen(extensions->backing_name) : 0;
     size_t area_len = 0, room;
 
-    if (check_texts(x, err) < 0) {
+    if (check_texts(extensions, err) < 0) {
         return -1;
     }
     if (len < header->header_len || len - header->header_len < name_len) {
@@ -225,7 +226,7 @@ int qcow2_first_cluster_encode(struct qcow2_header *header,
     }
     memset(buf, 0, len);
     room = len - header->header_len - name_len;
-    if (qcow2_extensions_encode(header, x, with_feature_names,
+    if (qcow2_extensions_encode(header, extensions, with_feature_names,
                                 buf + header->header_len, room, &area_len,
                                 err) < 0) {
         return -1;
@@ -234,7 +235,8 @@ int qcow2_first_cluster_encode(struct qcow2_header *header,
     header->backing_name_len = (uint32_t)name_len;
     if (name_len > 0) {
         header->backing_name_off = header->header_len + area_len;
-        memcpy(buf + header->backing_name_off, x->backing_name, name_len);
+        memcpy(buf + header->backing_name_off, extensions->backing_name,
+               name_len);
     }
     qcow2_header_encode(header, buf);
     return 0;

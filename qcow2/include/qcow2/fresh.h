@@ -95,8 +95,8 @@ uint64_t qcow2_fresh_end(const struct qcow2_fresh *fresh);
 
 /*
  * An upper bound of the file length that an image with these options needs
- * for DATA_LEN bytes of data (as qemu-img measure reckons); for checks of
- * space and progress.
+ * for DATA_LEN bytes of data, counted in clusters that they touch (as qemu-img
+ * measure reckons; bitmaps come on top); for checks of space and progress.
  */
 uint64_t qcow2_fresh_measure(const struct qcow2_create_options *options,
                              uint64_t data_len);
