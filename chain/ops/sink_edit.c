@@ -30,12 +30,13 @@ int chain_edit_sink_is_whole(struct chain_edit_sink *sink, uint64_t off,
 /*
  * The editor wants some clusters whole of which data and zeros come apart here
  * (compressed, or shared with a snapshot): the one of OFF gets a place for all
- * of it first. The pusher sees to it that all of it comes.
+ * of it first. The pusher sees to it that all of it comes; it may be nothing
+ * but zeros, and then nobody else would write there.
  */
 static int own_cluster(struct chain_edit_sink *sink, uint64_t off,
                        struct img_error *err)
 {
-    struct qcow2_place ignored;
+    struct qcow2_place place;
     uint64_t span_off, span_len;
     bool is_whole;
 
@@ -46,12 +47,16 @@ static int own_cluster(struct chain_edit_sink *sink, uint64_t off,
         return 0;
     }
     sink->whole_off = cluster_of(sink, off);
-    return qcow2_edit_span(sink->edit, off, 1, &span_off, &span_len, err) !=
-                       0 ||
-                   qcow2_edit_place(sink->edit, span_off, span_len, &ignored,
-                                    err) != 0
-               ? -1
-               : 0;
+    if (qcow2_edit_span(sink->edit, off, 1, &span_off, &span_len, err) != 0 ||
+        qcow2_edit_place(sink->edit, span_off, span_len, &place, err) != 0) {
+        return -1;
+    }
+    if (img_file_zero(place.file, place.host_off, place.len, IMG_ZERO_UNMAP,
+                      err) != 0) {
+        img_error_set_path(err, img_file_path(place.file));
+        return -1;
+    }
+    return 0;
 }
 
 /* The clusters that [OFF, OFF + LEN) covers in part: its ends. */
