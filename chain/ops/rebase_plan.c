@@ -21,7 +21,7 @@
 /* Of one window; three bits each: 1.5 MiB. */
 #define WINDOW_GRANULES (4u << 20)
 /* Guest bytes that must be compared or moved before a window ends. */
-#define WINDOW_WORK_LEN (256ull << 20)
+#define WINDOW_WORK_LEN (512ull << 20)
 
 static void set_bits(uint8_t *bits, size_t first, size_t end)
 {

@@ -21,7 +21,7 @@ import cases  # noqa: E402
 import changes  # noqa: E402
 from cases import Mismatch  # noqa: E402
 
-NUMBER = 60
+NUMBER = 52
 FIRST_SEED = 50000
 STEPS = 3
 

@@ -24,7 +24,7 @@ import changes  # noqa: E402
 import generate  # noqa: E402
 from cases import Mismatch  # noqa: E402
 
-NUMBER = 55
+NUMBER = 48
 FIRST_SEED = 40000
 FIRST_SUBCLUSTER_SEED = 49000
 STEPS = 4
