@@ -231,6 +231,17 @@ hold()
     done
 }
 
+# expect_in_use FILE: the one line says who has FILE; -U is not offered.
+expect_in_use()
+{
+    local text="imgchain: $1: is in use by process $holder (qemu-io), which"
+
+    expect_message "$text"
+    if grep -q -e ' -U' "$test_dir/stderr"; then
+        fail 'an option is offered that there is not'
+    fi
+}
+
 let_go()
 {
     [ -n "$holder" ] || return 0

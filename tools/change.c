@@ -90,9 +90,10 @@ int change_path(const char *operand, char **out, struct img_error *err)
     return rc;
 }
 
-int change_format(const struct common_values *common, const char *path,
+int change_format(const struct change_values *values, const char *path,
                   const char **out, struct img_error *err)
 {
+    const struct common_values *common = &values->common;
     struct chain_options options;
     char shown[IMG_ERROR_PATH_MAX];
     IMG_AUTO(session_chain_free) struct chain *chain = NULL;
@@ -104,6 +105,8 @@ int change_format(const struct common_values *common, const char *path,
     session_chain_options(common, &options);
     options.force_share = false;
     options.top_only = true;
+    /* With the locks of the real thing: who must be kept out, is named. */
+    options.write_top = !values->dry_run;
     if (chain_open(path, &options, &chain, err) < 0) {
         return -1;
     }

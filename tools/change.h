@@ -43,7 +43,7 @@ int change_path(const char *operand, char **out, struct img_error *err);
  * file is probed, that is told on stderr, and only qcow2 will do, since a
  * guest can write any header into a raw disk. *out is static or borrowed.
  */
-int change_format(const struct common_values *common, const char *path,
+int change_format(const struct change_values *values, const char *path,
                   const char **out, struct img_error *err);
 
 /* Say that PATH, of which no OPTION says the format, is probed. */

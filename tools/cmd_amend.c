@@ -74,7 +74,7 @@ int cmd_amend(void *opaque, char **operands, int nr)
         return EXIT_USAGE;
     }
     if (change_path(operands[0], &path, &err) < 0 ||
-        change_format(&change->common, path, &request.format, &err) < 0 ||
+        change_format(change, path, &request.format, &err) < 0 ||
         session_output(&change->common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }

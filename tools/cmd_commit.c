@@ -143,7 +143,7 @@ static int commit(const struct commit_values *values, const char *path,
     struct chain_commit_request request;
     const char *format;
 
-    if (change_format(&change->common, path, &format, err) < 0 ||
+    if (change_format(change, path, &format, err) < 0 ||
         find_between(values, path, format, layers, err) < 0) {
         return -1;
     }

@@ -111,7 +111,7 @@ static int resize(const struct resize_values *values, const char *path,
     };
     uint64_t old_len = 0;
 
-    if (change_format(&change->common, path, &request.format, err) < 0 ||
+    if (change_format(change, path, &request.format, err) < 0 ||
         absolute_len(&change->common, path, request.format, wish, &request.size,
                      err) < 0) {
         return -1;

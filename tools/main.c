@@ -69,6 +69,9 @@ static int run(const struct command *command, int argc, char **argv)
         int nr = argc - first;
 
         message_set_level(common->quiet, common->verbose);
+        if (command->without & WITHOUT_SHARE) {
+            message_without_share();
+        }
         if (common->fd >= 0 && min > 0) {
             min--;
         }

@@ -6,6 +6,7 @@
 #include "message.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "progress.h"
@@ -13,7 +14,10 @@
 /* Path (escaped, four bytes a byte), text and what stands around them. */
 #define LINE_MAX_LEN (4 * IMG_ERROR_PATH_MAX + IMG_ERROR_TEXT_MAX + 64)
 
-static bool is_quiet, is_verbose;
+/* The library's advice about a file that somebody writes to. */
+static const char share_advice[] = "; use -U";
+
+static bool is_quiet, is_verbose, is_share_unknown;
 
 void message_set_level(bool quiet, bool verbose)
 {
@@ -44,13 +48,24 @@ put_text(const char *fmt, va_list args)
     }
 }
 
+void message_without_share(void)
+{
+    is_share_unknown = true;
+}
+
 void message_error(const struct img_error *err)
 {
     char line[LINE_MAX_LEN];
     int head = snprintf(line, sizeof(line), "imgchain: ");
     size_t len =
         img_error_format(err, line + head, sizeof(line) - (size_t)head);
+    char *advice = is_share_unknown && err->code == IMG_LOCKED
+                       ? strstr(line, share_advice)
+                       : NULL;
 
+    if (advice) {
+        len = (size_t)(advice - line - head);
+    }
     put_line(line, sizeof(line), (size_t)head + len);
 }
 

@@ -10,6 +10,9 @@
 /* Set once after the options are parsed. */
 void message_set_level(bool quiet, bool verbose);
 
+/* The command has no -U: a file in use is reported without that advice. */
+void message_without_share(void);
+
 /* "imgchain: PATH: TEXT (offset N)". Printed with -q, too. */
 void message_error(const struct img_error *err);
 /* An error in words; the caller escapes what is not its own text. */

@@ -93,6 +93,6 @@ expect_message '0.10'
 hold a.qcow2
 run amend -f qcow2 -o refcount_bits=64 a.qcow2
 expect_exit 1
-expect_message "a.qcow2: is in use by process $holder (qemu-io)"
+expect_in_use a.qcow2
 let_go
 expect_untouched

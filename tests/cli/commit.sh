@@ -128,7 +128,7 @@ for file in top.qcow2 middle.qcow2; do
     hold $file
     run commit -f qcow2 top.qcow2
     expect_exit 1
-    expect_message "$file: is in use by process $holder (qemu-io)"
+    expect_in_use "$file"
     let_go
 done
 expect_untouched

@@ -161,7 +161,10 @@ expect_message 'nowhere'
 hold vm.qcow2
 run rebase -f qcow2 -b templates/new.qcow2 -F qcow2 vm.qcow2
 expect_exit 1
-expect_message "vm.qcow2: is in use by process $holder (qemu-io)"
+expect_in_use vm.qcow2
+run rebase -b templates/new.qcow2 -F qcow2 vm.qcow2
+expect_exit 1
+expect_in_use vm.qcow2
 let_go
 hold templates/new.qcow2
 run rebase -f qcow2 -b templates/new.qcow2 -F qcow2 vm.qcow2

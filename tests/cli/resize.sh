@@ -101,7 +101,7 @@ hold a.qcow2
 for size in 9M +1M; do
     run resize -f qcow2 a.qcow2 $size
     expect_exit 1
-    expect_message "a.qcow2: is in use by process $holder (qemu-io)"
+    expect_in_use a.qcow2
 done
 let_go
 expect_untouched

@@ -139,6 +139,6 @@ hold a.qcow2
 run snapshot --disk b.raw=y.qcow2,format=raw \
     --disk a.qcow2=x.qcow2,format=qcow2
 expect_exit 1
-expect_message "a.qcow2: is in use by process $holder (qemu-io)"
+expect_in_use a.qcow2
 let_go
 expect_untouched
