@@ -147,7 +147,6 @@ int qcow2_edit_bitmaps_mark(struct qcow2_edit *edit, uint64_t off, uint64_t len,
                             struct img_error *err)
 {
     struct qcow2_edit_marks *marks = edit->marks;
-    struct mark_range *last;
 
     if (len == 0 || !qcow2_edit_has_bitmaps(edit)) {
         return 0;
@@ -161,10 +160,13 @@ int qcow2_edit_bitmaps_mark(struct qcow2_edit *edit, uint64_t off, uint64_t len,
     if (!marks->is_in_use && marks_begin(edit, err)) {
         return -1;
     }
-    last = marks->ranges_nr > 0 ? &marks->ranges[marks->ranges_nr - 1] : NULL;
-    if (last && off >= last->start && off <= last->end) {
-        last->end = img_max(last->end, off + len);
-        return 0;
+    if (marks->ranges_nr > 0) {
+        struct mark_range *last = &marks->ranges[marks->ranges_nr - 1];
+
+        if (off >= last->start && off <= last->end) {
+            last->end = img_max(last->end, off + len);
+            return 0;
+        }
     }
     if (marks->ranges_nr == MAX_RANGES) {
         thin_ranges(marks);

@@ -41,7 +41,7 @@ enum range_wish {
 
 /* Guest data that will be new; bitmaps need not know. */
 static int change_range(struct qcow2_edit *edit, uint64_t start, uint64_t end,
-                        uint64_t virtual_len, enum range_wish wish,
+                        uint64_t disk_len, enum range_wish wish,
                         struct img_error *err)
 {
     while (start < end) {
@@ -50,7 +50,7 @@ static int change_range(struct qcow2_edit *edit, uint64_t start, uint64_t end,
         int rc;
 
         /* Whatever stored the header made the edit look at it again. */
-        edit->virtual_len = virtual_len;
+        edit->virtual_len = disk_len;
         rc = wish == RANGE_ZERO
                  ? qcow2_edit_zero(edit, start, stop - start, false, err)
                  : qcow2_edit_discard(edit, start, stop - start, err);
@@ -76,8 +76,10 @@ static int clear_range(struct qcow2_edit *edit, uint64_t start,
                        : end;
         zero_end = img_min(zero_end, end);
     }
-    return change_range(edit, start, zero_end, end, RANGE_ZERO, err) ||
-                   change_range(edit, zero_end, end, end, RANGE_ABSENT, err)
+    return change_range(edit, start, zero_end, resize->virtual_len, RANGE_ZERO,
+                        err) ||
+                   change_range(edit, zero_end, end, resize->virtual_len,
+                                RANGE_ABSENT, err)
                ? -1
                : 0;
 }

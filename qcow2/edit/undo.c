@@ -26,7 +26,7 @@
 
 #include "header_switch.h"
 
-#define UNDO_MAGIC "imgundo\n"
+static const uint8_t undo_magic[8] = {'i', 'm', 'g', 'u', 'n', 'd', 'o', '\n'};
 #define UNDO_VERSION 1u
 
 enum {
@@ -75,7 +75,7 @@ int qcow2_edit_undo_record(struct qcow2_edit *edit, uint8_t **out, size_t *len,
     if (!record) {
         return -1;
     }
-    memcpy(record + OFF_MAGIC, UNDO_MAGIC, strlen(UNDO_MAGIC));
+    memcpy(record + OFF_MAGIC, undo_magic, sizeof(undo_magic));
     img_store_be32(record + OFF_VERSION, UNDO_VERSION);
     img_store_be32(record + OFF_RECORD_LEN, (uint32_t)record_len);
     img_store_be64(record + OFF_INODE, inode);
@@ -96,7 +96,7 @@ static int check_record(const uint8_t *record, size_t len,
     uint32_t found;
 
     if (len < OFF_PAGE + CRC_LEN ||
-        memcmp(record, UNDO_MAGIC, strlen(UNDO_MAGIC)) != 0) {
+        memcmp(record, undo_magic, sizeof(undo_magic)) != 0) {
         return img_fail(err, IMG_FORMAT,
                         "undo record: found %zu bytes of something else,"
                         " expected a record of imgchain",
@@ -205,10 +205,11 @@ static int decode_then(const struct qcow2_edit *edit, const uint8_t *record,
 
     *out = (struct header_page){0};
     if (len != edit->header.cluster_len || page_len > len) {
-        return img_fail(err, IMG_CHANGED,
-                        "undo record: found clusters of %" PRIu32
-                        " bytes, expected %" PRIu32 " as in the image",
-                        len, edit->header.cluster_len);
+        img_fail(err, IMG_CHANGED,
+                 "undo record: found clusters of %" PRIu32
+                 " bytes, expected %" PRIu32 " as in the image",
+                 len, edit->header.cluster_len);
+        return -1;
     }
     bytes = img_calloc(1, len, err);
     if (!bytes) {
