@@ -243,18 +243,39 @@ START_TEST(test_crash)
 {
     uint64_t states = 0;
 
-    for (uint64_t seed = 1; seed <= 4; seed++) {
+    for (uint64_t seed = 1; seed <= 3; seed++) {
         states += crash_run(&fixture_kinds[_i], seed * 31);
     }
-    ck_assert_uint_gt(states, 300);
+    ck_assert_uint_gt(states, 200);
 }
 END_TEST
 
-/* Refcount tables and new blocks come into being amid it all. */
+/*
+ * A run that needs three new blocks, the first of which counts all of them;
+ * its entry in the refcount table is in another sector than theirs.
+ */
+static void growing_chained(struct crash *crash, unsigned step)
+{
+    struct fixture *f = crash->f;
+
+    crash->log.step = step;
+    f->edit->hint = 128 * 64 - 5;
+    unit_ok(qcow2_edit_l1_replace(f->edit, 7000, f->edit->header.virtual_len,
+                                  &f->err),
+            &f->err);
+    ck_assert_uint_ne(f->edit->reftable[127], 0);
+    ck_assert_uint_eq(f->edit->reftable[128], f->edit->reftable[127] + 512);
+    history_keep(&crash->history, f, step, true);
+}
+
+/*
+ * Refcount tables and new blocks come into being amid it all: new clusters
+ * are taken where the table ends (one cluster of it counts 2 MiB).
+ */
 START_TEST(test_crash_growing)
 {
     static const struct fixture_kind narrow = {
-        "growing", 3, 512, 64, .has_backing = true, .sectors = 5600};
+        "growing", 3, 512, 64, .has_backing = true, .sectors = 600};
     struct fixture f;
     struct crash crash = {.f = &f};
 
@@ -262,19 +283,21 @@ START_TEST(test_crash_growing)
     f.file = record_file(&crash, f.file, 0);
     history_keep(&crash.history, &f, 0, true);
     fixture_open(&f);
-    for (unsigned step = 1; step <= STEPS; step += 2) {
-        uint64_t off = (step / 2) * 800ull * SECTOR;
-
+    f.edit->hint = 4096 - 130;
+    for (unsigned step = 1; step <= 8; step += 2) {
         crash.log.step = step;
-        fixture_write(&f, off, 800 * SECTOR, (uint8_t)step);
+        fixture_zero(&f, 0, 140 * SECTOR, false);
+        fixture_write(&f, 0, 140 * SECTOR, (uint8_t)step);
         history_keep(&crash.history, &f, step, false);
         crash.log.step = step + 1;
         unit_ok(qcow2_edit_commit(f.edit, &f.err), &f.err);
         history_keep(&crash.history, &f, step + 1, true);
     }
-    ck_assert_uint_gt(f.edit->header.reftable_clusters, 1);
+    ck_assert_uint_gt(f.edit->header.reftable_clusters, 2);
+    growing_chained(&crash, 9);
     fixture_close(&f);
     crash_replay(&crash);
+    fixture_check(&f);
     fixture_fini(&f);
     record_log_fini(&crash.log);
     history_fini(&crash.history);
