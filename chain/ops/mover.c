@@ -37,6 +37,8 @@ struct chain_io *chain_mover_io(struct chain_mover *mover)
 
 static void free_io(struct chain_mover *mover, struct chain_io *io)
 {
+    chain_pool_put(&mover->pool, io->stage, mover->pool.buffer_len);
+    io->stage = NULL;
     io->next = mover->free_ios;
     mover->free_ios = io;
 }
@@ -203,7 +205,6 @@ static int take_answer(struct chain_mover *mover, struct chain_io *io,
         chain_request_error(&io->request, err);
     }
     if (io->stage) {
-        chain_pool_put(&mover->pool, io->stage, mover->pool.buffer_len);
         mover->in_flight_len -= mover->pool.buffer_len;
     }
     free_io(mover, io);
@@ -397,6 +398,9 @@ void chain_mover_free(struct chain_mover *mover)
     free_parcels(mover, mover->oldest);
     free_parcels(mover, mover->placed);
     free_parcels(mover, mover->spare);
+    for (size_t i = 0; i < CHAIN_MOVER_DEPTH; i++) {
+        free_io(mover, &mover->ios[i]);
+    }
     chain_pool_put(&mover->pool, mover->stage.buf, mover->pool.buffer_len);
     chain_pool_fini(&mover->pool);
     free(mover->zeros);
