@@ -29,6 +29,12 @@ static const struct qcow2_feature_name known_features[] = {
 };
 #define KNOWN_FEATURES_NR (sizeof(known_features) / sizeof(known_features[0]))
 
+/*
+ * In smaller clusters there are no names, as in QEMU: they would leave little
+ * to a backing file's name.
+ */
+#define MIN_CLUSTER_LEN_FOR_NAMES 8192u
+
 /* The area so far. */
 struct encoder {
     uint8_t *buf;
@@ -173,7 +179,9 @@ int qcow2_extensions_encode(const struct qcow2_header *header,
                   extensions->unknown[i].len);
     }
     if (header->version >= 3) {
-        add_features(&e, extensions, with_feature_names);
+        add_features(&e, extensions,
+                     with_feature_names &&
+                         header->cluster_len >= MIN_CLUSTER_LEN_FOR_NAMES);
     }
     if (e.is_full) {
         return img_fail(err, IMG_LIMIT,

@@ -232,6 +232,7 @@ class Case:
             options["data_file_raw"] = "on" if self.raw else "off"
             args.append(name + ".data")
             names.append(name + ".data")
+        self.options = options
         for old in names:
             self.write(old, b"")
         if self.old:
@@ -278,6 +279,27 @@ class Case:
                   for b in self.bitmaps}
         if names != wanted:
             raise Mismatch(f"bitmaps: found {names}, expected {wanted}")
+
+    def check_header(self):
+        """The first cluster is qemu-img's, but for where the tables are."""
+        options = dict(self.options, preallocation="off")
+        if self.data_file:
+            options["data_file"] = "image.data"
+            os.rename(self.path("image.data"), self.path("kept"))
+        self.ok("qemu-img", "create", "-q", "-f", "qcow2", "-o",
+                ",".join(f"{name}={value}" for name, value in
+                         options.items()), "theirs")
+        if self.data_file:
+            os.rename(self.path("kept"), self.path("image.data"))
+        with open(self.path("image"), "rb") as one, \
+                open(self.path("theirs"), "rb") as two:
+            ours = bytearray(one.read(self.cluster))
+            theirs = two.read(self.cluster)
+        ours[40:60] = theirs[40:60]
+        if ours != theirs:
+            at = next(i for i in range(self.cluster) if ours[i] != theirs[i])
+            raise Mismatch(f"header: found {ours[at]} at {at}, expected "
+                           f"{theirs[at]}")
 
     def check_contents(self):
         self.ok("qemu-img", "convert", "-f", "qcow2", "-O", "raw",
@@ -356,6 +378,8 @@ class Case:
             raise Mismatch("the same calls gave another image")
         if self.bitmaps:
             self.check_bitmaps()
+        else:
+            self.check_header()
 
 
 def one(seed):

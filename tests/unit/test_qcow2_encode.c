@@ -200,7 +200,7 @@ static void assert_same_extensions(const struct qcow2_extensions *a,
 
 START_TEST(test_first_cluster)
 {
-    unsigned fitting = 0, without_names = 0;
+    unsigned fitting = 0;
 
     for (uint32_t i = 0; i < ROUNDS / 4; i++) {
         struct qcow2_header h = any_header(2 + i % 2), got;
@@ -221,17 +221,14 @@ START_TEST(test_first_cluster)
         assert_same_header(&h, &got);
         assert_same_extensions(&x, &y);
         ck_assert(!y.is_backing_format_hidden);
-        if (h.cluster_len > 2048) {
-            ck_assert_uint_eq(y.features_nr,
-                              with_names && h.version == 3 ? 8 : 0);
-        }
-        without_names += with_names && h.version == 3 && y.features_nr == 0;
+        ck_assert_uint_eq(
+            y.features_nr,
+            with_names && h.version == 3 && h.cluster_len >= 8192 ? 8 : 0);
         fitting++;
         qcow2_extensions_fini(&x);
         qcow2_extensions_fini(&y);
     }
     ck_assert_uint_gt(fitting, ROUNDS / 8);
-    ck_assert_uint_gt(without_names, 0);
 }
 END_TEST
 
@@ -266,6 +263,29 @@ START_TEST(test_feature_names)
     unit_ok(qcow2_extensions_decode(&h, first, 65536, &y, &err), &err);
     ck_assert_uint_eq(y.features_nr, 0);
     qcow2_extensions_fini(&y);
+}
+END_TEST
+
+/* The names go where 392 bytes are left, and not where 391 are. */
+START_TEST(test_feature_names_do_not_fit)
+{
+    static uint8_t data[8192];
+    struct qcow2_header h = sample_decoded(3, 13, 0);
+    uint32_t room = 8192 - 112 - 8 - 8 - 392;
+    struct qcow2_unknown_extension unknown = {
+        .type = 0x11111111, .len = room, .data = data};
+    struct qcow2_extensions y, x = {.unknown = &unknown, .unknown_nr = 1};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        unknown.len = room + i;
+        unit_ok(qcow2_first_cluster_encode(&h, &x, true, first, 8192, &err),
+                &err);
+        unit_ok(qcow2_extensions_decode(&h, first, 8192, &y, &err), &err);
+        ck_assert_uint_eq(y.features_nr, i == 0 ? 8 : 0);
+        ck_assert_uint_eq(y.unknown_nr, 1);
+        ck_assert_uint_eq(y.unknown[0].len, room + i);
+        qcow2_extensions_fini(&y);
+    }
 }
 END_TEST
 
@@ -582,6 +602,7 @@ START_TEST(test_bitmap)
 END_TEST
 
 UNIT_SUITE("qcow2 encoders", test_header, test_first_cluster,
-           test_feature_names, test_first_cluster_full, test_l1, test_l2,
+           test_feature_names, test_feature_names_do_not_fit,
+           test_first_cluster_full, test_l1, test_l2,
            test_l2_compressed_sectors, test_l2_data_file, test_refcounts,
            test_snapshot, test_bitmap)
