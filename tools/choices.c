@@ -28,7 +28,8 @@ static const struct {
     {"compat=<str>", "version: 0.10 (v2) or 1.1 (v3)", OF_QCOW2 | OF_AMEND},
     {"compression_type=<str>", "of compressed clusters: zlib or zstd",
      OF_QCOW2},
-    {"data_file=<str>", "external file for the guest's data", OF_QCOW2},
+    {"data_file=<str>", "external file for the guest's data",
+     OF_QCOW2 | OF_AMEND},
     {"data_file_raw=<bool>", "the data file is a raw image by itself",
      OF_QCOW2 | OF_AMEND},
     {"extended_l2=<bool>", "32 subclusters a cluster", OF_QCOW2},
@@ -41,7 +42,8 @@ static const struct {
      OF_QCOW2 | OF_RAW},
     {"refcount_bits=<num>", "1 to 64, a power of two (16)",
      OF_QCOW2 | OF_AMEND},
-    {"size=<size>", "virtual size", OF_QCOW2 | OF_RAW},
+    {"size=<size>", "virtual size; an amended one only grows",
+     OF_QCOW2 | OF_RAW | OF_AMEND},
 };
 
 static int print(const char *title, unsigned of)

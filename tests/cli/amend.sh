@@ -58,8 +58,8 @@ specific compat "'1.1'"
 run amend -o help
 expect_exit 0
 expect_line "Amend options for 'qcow2':"
-for option in backing_file backing_fmt compat data_file_raw lazy_refcounts \
-    refcount_bits; do
+for option in backing_file backing_fmt compat data_file data_file_raw \
+    lazy_refcounts refcount_bits size; do
     grep -q "^  $option=" "$test_dir/stdout" || fail "no $option"
 done
 
