@@ -88,11 +88,12 @@ int qcow2_features_check(const struct qcow2_header *header,
  * Values to bytes: header, extensions and backing name as the first LEN bytes
  * (a cluster) of an image, at BUF, the rest zeroed. The backing format
  * extension goes first, where every reader finds it, each extension is padded
- * to eight bytes, unknown ones are kept, the feature name table (FEATURES of
- * EXTENSIONS; the names of all features known here when WITH_FEATURE_NAMES,
- * in clusters of at least 8 KiB, as in QEMU) goes last and is left out where it
- * does not fit; the name follows the end mark. Sets HEADER's backing_name_off and backing_name_len. IMG_LIMIT when
- * it does not fit into the cluster.
+ * to eight bytes, unknown ones are kept. The feature name table goes last and
+ * is left out where it does not fit: FEATURES of EXTENSIONS and, with
+ * WITH_FEATURE_NAMES, the names of all features known here (in clusters of at
+ * least 8 KiB, as in QEMU). The backing name follows the end mark. Sets
+ * HEADER's backing_name_off and backing_name_len. IMG_LIMIT when it does not
+ * fit into the cluster.
  */
 int qcow2_first_cluster_encode(struct qcow2_header *header,
                                const struct qcow2_extensions *extensions,
