@@ -9,6 +9,7 @@
  */
 #include <chain/snapshot.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -158,14 +159,16 @@ static void say_made(const struct chain_snapshot_run *run, size_t nr,
     size_t len = 0;
     struct img_error said = *err;
 
-    for (size_t i = 0; i < nr && len + 3 < sizeof(list); i++) {
+    for (size_t i = 0; i < nr; i++) {
         const char *path = run->request->disks[i].overlay;
         img_escape(path, strlen(path), shown, sizeof(shown));
         size_t room = sizeof(list) - len;
-        (void)stpncpy(list + len, i ? ", " : "", room - 1);
-        len = strlen(list);
-        (void)stpncpy(list + len, shown, sizeof(list) - 1 - len);
-        len = strlen(list);
+        int wrote = snprintf(list + len, room, "%s%s", i ? ", " : "", shown);
+        if (wrote < 0 || (size_t)wrote >= room) {
+            list[len] = '\0';
+            break;
+        }
+        len += (size_t)wrote;
     }
     img_fail(err, said.code, "%.400s; %zu of %zu overlays were made before: %s",
              said.text, nr, run->request->disks_nr, nr ? list : "none");
