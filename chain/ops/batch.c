@@ -8,6 +8,9 @@
 
 /* Between two looks whether a commit is due. */
 #define STEP_LEN (8ull << 20)
+/* Who writes more than that is faster past the page cache, where the kernel
+   lets one thread at a time copy into a file. */
+#define DIRECT_AFTER_LEN (32ull << 20)
 
 int chain_batch_commit(struct chain_batch *batch, struct img_error *err)
 {
@@ -56,6 +59,20 @@ static int push(struct chain_batch *batch, uint64_t off, uint64_t end,
                        : 0;
 }
 
+static int go_direct(struct chain_batch *batch, struct img_error *err)
+{
+    if (batch->has_tried_direct ||
+        chain_mover_moved(batch->mover)->written_len < DIRECT_AFTER_LEN) {
+        return 0;
+    }
+    batch->has_tried_direct = true;
+    if (chain_mover_sync(batch->mover, err) < 0) {
+        return -1;
+    }
+    (void)img_file_use_direct(batch->file);
+    return 0;
+}
+
 int chain_batch_push(struct chain_batch *batch, uint64_t off, uint64_t len,
                      struct img_error *err)
 {
@@ -73,6 +90,9 @@ int chain_batch_push(struct chain_batch *batch, uint64_t off, uint64_t len,
                 return -1;
             }
             batch->end_off = end;
+        }
+        if (go_direct(batch, err) < 0) {
+            return -1;
         }
         if (batch->edit && qcow2_edit_is_full(batch->edit) &&
             chain_batch_commit(batch, err) < 0) {

@@ -12,6 +12,7 @@
 struct chain_batch {
     struct chain_mover *mover;
     struct qcow2_edit *edit; /* of what is written; NULL: it is raw */
+    struct img_file *file;   /* that the bytes go to */
     uint32_t granule;        /* of the mover's sink */
     struct chain_view *from; /* what it is to show */
     /* What it shows beyond FROM's end, where a granule reaches that far. NULL:
@@ -19,6 +20,7 @@ struct chain_batch {
     struct chain_view *beyond;
     uint64_t end_off;       /* up to here everything was pushed */
     uint64_t committed_len; /* bytes written that are stable */
+    bool has_tried_direct;
 };
 
 /*

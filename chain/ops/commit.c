@@ -93,9 +93,11 @@ static int open_mover(struct commit *c, struct img_error *err)
     if (chain_mover_new(sink, &options, &c->mover, err) < 0) {
         return -1;
     }
+    struct img_file *data_file = target->base_image->data_file;
     c->batch = (struct chain_batch){
         .mover = c->mover,
         .edit = target->base_edit,
+        .file = data_file ? data_file : target->base_file,
         .granule = sink->granule,
         .from = c->from,
         .beyond = c->beyond,

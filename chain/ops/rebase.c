@@ -197,6 +197,7 @@ static int open_mover(struct rebase *r, struct img_error *err)
     r->batch = (struct chain_batch){
         .mover = r->mover,
         .edit = r->edit,
+        .file = r->overlay.data_file ? r->overlay.data_file : r->overlay.file,
         .granule = r->sink.sink.granule,
         .from = r->old.move,
     };
