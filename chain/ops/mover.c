@@ -339,10 +339,10 @@ static int init(struct chain_mover *mover, struct img_error *err)
     set_units(mover, &work);
     mover->newest = &mover->oldest;
     mover->pool.buffer_len = mover->target_len;
-    chain_pace_init(
-        &mover->pace,
-        (unsigned)img_max(
-            1, img_min(mover->budget_len / mover->target_len, CHAIN_POOL_MAX)));
+    uint64_t parcels =
+        mover->budget_len / img_max(mover->target_len, TARGET_MIN_LEN);
+    chain_pace_init(&mover->pace,
+                    (unsigned)img_max(1, img_min(parcels, CHAIN_POOL_MAX)));
     for (size_t i = 0; i < CHAIN_MOVER_DEPTH; i++) {
         free_io(mover, &mover->ios[i]);
     }
