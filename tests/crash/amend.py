@@ -42,7 +42,7 @@ class Amend(trial.Scenario):
             on = "off" if "lazy_refcounts" in options else "on"
             changes += [f"lazy_refcounts={on}"] * 2
             bits = 16 if options["refcount_bits"] != 16 else \
-                self.rng.choice([2, 32, 64])
+                self.rng.choice([8, 32, 64])
             changes += [f"refcount_bits={bits}"] * 4
             if "extended_l2" not in options and \
                     options["refcount_bits"] == 16:
@@ -74,5 +74,5 @@ class Amend(trial.Scenario):
 
 
 if __name__ == "__main__":
-    trial.main(Amend, default_number=60, first_seed=1, min_states=1000,
+    trial.main(Amend, default_number=120, first_seed=1, min_states=1000,
                needed=["compressed", "snapshot", "extended_l2"])

@@ -109,6 +109,6 @@ class Commit(trial.Scenario):
 
 
 if __name__ == "__main__":
-    trial.main(Commit, default_number=60, first_seed=1, min_states=3000,
+    trial.main(Commit, default_number=60, first_seed=1, min_states=2500,
                needed=["compressed", "snapshot", "option", "lazy_refcounts",
                        "extended_l2"])

@@ -102,5 +102,5 @@ class Copy(trial.Scenario):
 
 
 if __name__ == "__main__":
-    trial.main(Copy, default_number=60, first_seed=1, min_states=1000,
+    trial.main(Copy, default_number=60, first_seed=1, min_states=2500,
                needed=["kind", "extended_l2"])

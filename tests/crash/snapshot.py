@@ -123,7 +123,7 @@ def main():
     if subprocess.run([calls.IMGCHAIN, "snapshot", "--help"], check=False,
                       stdout=subprocess.DEVNULL).returncode != 0:
         sys.exit("no imgchain snapshot")
-    trial.main(Snapshot, default_number=12, first_seed=1, min_states=300,
+    trial.main(Snapshot, default_number=12, first_seed=1, min_states=800,
                needed=["outcome", "recovery"])
 
 
