@@ -36,8 +36,8 @@ static inline bool is_free(const struct qcow2_header *header,
 }
 
 /*
- * How many clusters from AT on (at most MAX, within one block) are all free or
- * all not; *missing: there is no block.
+ * How many clusters from AT on, within one block, are all free or all not; at
+ * most MAX, but all of a block that is *missing.
  */
 static int look(struct qcow2_edit *edit, uint64_t at, uint64_t max,
                 bool *is_run_free, uint64_t *len, bool *missing,
@@ -45,7 +45,7 @@ static int look(struct qcow2_edit *edit, uint64_t at, uint64_t max,
 {
     uint64_t idx = at / edit->block_entries;
     uint64_t from = at % edit->block_entries;
-    uint64_t end = from + img_min(max, edit->block_entries - from);
+    uint64_t end = edit->block_entries;
     uint64_t floor = idx < edit->reftable_nr ? edit->floors[idx] : 0;
     struct qcow2_table *block;
 
@@ -58,6 +58,7 @@ static int look(struct qcow2_edit *edit, uint64_t at, uint64_t max,
     if (!block) {
         return 0;
     }
+    end = from + img_min(max, end - from);
     if (from < floor) {
         *is_run_free = false;
         *len = floor - from;
@@ -91,8 +92,8 @@ static int run_find(struct qcow2_edit *edit, uint64_t nr, struct run *out,
                             "2^%u bytes",
                             MAX_HOST_BITS);
         }
-        /* A missing block is counted once: it is looked at to its end. */
-        if (look(edit, at, UINT64_MAX, &is_run_free, &piece, &missing, err)) {
+        if (look(edit, at, nr + run.blocks - len, &is_run_free, &piece,
+                 &missing, err)) {
             return -1;
         }
         if (!is_run_free) {
@@ -190,7 +191,7 @@ static int reftable_extend(struct qcow2_edit *edit, uint64_t nr,
     uint64_t max_clusters = QCOW2_MAX_REFTABLE_LEN / header->cluster_len;
     uint64_t slack =
         img_div_up(img_max(max_clusters, 1), edit->block_entries) + 2;
-    struct run run;
+    struct run run = {0};
 
     nr = nr > QCOW2_MAX_REFTABLE_LEN / 8
              ? nr
@@ -235,7 +236,7 @@ int qcow2_edit_alloc(struct qcow2_edit *edit, uint64_t clusters,
                      enum qcow2_part part, uint64_t *off, struct img_error *err)
 {
     uint32_t bits = edit->header.cluster_bits;
-    struct run run;
+    struct run run = {0};
 
     if (run_alloc(edit, clusters, &run, err)) {
         return qcow2_edit_abandon(edit);

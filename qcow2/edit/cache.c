@@ -178,8 +178,9 @@ void qcow2_cache_drop(struct qcow2_cache *cache, struct qcow2_table *table)
         table_free(cache, table);
         return;
     }
-    while (cache->oldest) {
-        table_free(cache, cache->oldest);
+    for (struct qcow2_table *t = cache->oldest, *newer; t; t = newer) {
+        newer = t->newer;
+        table_free(cache, t);
     }
 }
 

@@ -86,7 +86,7 @@ int qcow2_edit_l2_own(struct qcow2_edit *edit, uint32_t idx,
 {
     uint32_t cluster_len = edit->header.cluster_len;
     uint64_t old_off = l2_off_of(edit, idx);
-    bool is_private;
+    bool is_private = false;
 
     if (qcow2_edit_l2_get(edit, idx, out, err)) {
         return -1;

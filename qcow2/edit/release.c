@@ -29,7 +29,7 @@ int qcow2_edit_release(struct qcow2_edit *edit, uint64_t off, uint64_t len,
         last->nr += nr;
         return 0;
     }
-    if (edit->releases_nr == edit->releases_room) {
+    if (!edit->releases || edit->releases_nr == edit->releases_room) {
         size_t room = edit->releases_room ? edit->releases_room * 2 : 64;
         void *releases = realloc(edit->releases, room * sizeof(*last));
 

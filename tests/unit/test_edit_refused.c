@@ -2,6 +2,7 @@
 /* What the in-place writer refuses, and how it says so. */
 #include "edit_file.h"
 #include "edit_fixture.h"
+#include "scratch.h"
 
 /* An image for tests of single behaviours. */
 static const struct fixture_kind plain = {
@@ -103,6 +104,28 @@ START_TEST(test_open_refused)
     ck_open_fails(&f, IMG_USAGE,
                   "has its data in an external data file, none was given");
     fixture_fini(&f);
+}
+END_TEST
+
+START_TEST(test_not_writable)
+{
+    struct img_open_options options = {.lock = IMG_LOCK_READER};
+    struct scratch scratch;
+    struct fixture f;
+    size_t len;
+
+    fixture_init(&f, &plain, 15);
+    uint8_t *bytes = file_bytes(f.file, &len);
+    scratch_open(&scratch);
+    img_file_unref(f.file);
+    unit_ok(img_file_open(scratch_write(&scratch, "a.qcow2", bytes, len, 0),
+                          &options, &f.file, &f.err),
+            &f.err);
+    unit_fails(qcow2_edit_open(f.file, NULL, &f.options, &f.edit, &f.err),
+               &f.err, IMG_USAGE, "is not open for writing");
+    fixture_fini(&f);
+    scratch_close(&scratch);
+    free(bytes);
 }
 END_TEST
 
@@ -239,6 +262,6 @@ START_TEST(test_first_store)
 END_TEST
 
 UNIT_SUITE("edit refused", test_version_2_has_no_zeros, test_usage,
-           test_open_refused, test_metadata_counts_as_free,
+           test_open_refused, test_not_writable, test_metadata_counts_as_free,
            test_write_over_other_metadata, test_refcount_too_low,
            test_refcount_overflow, test_reftable_limit, test_first_store)

@@ -9,9 +9,10 @@
  * blocks and tables before what points to them; data and new L2 tables; L2
  * entries; L1 entries; then only, refcounts that shrink. A cluster that was
  * given up is not used again before the edit is closed, so that a reader of
- * the same file that was opened before still finds what its tables say.
- * Before each write of metadata it is checked that nothing else lies there
- * (IMG_CORRUPT, and the corrupt bit is set).
+ * the same file that was opened before still finds what its tables say; its
+ * space is given back to the file system when the edit is closed. Before each
+ * write of metadata it is checked that nothing else lies there (IMG_CORRUPT,
+ * and the corrupt bit is set).
  *
  * One thread at a time. Specification: "Host cluster management", "Cluster
  * mapping".
@@ -79,21 +80,28 @@ int qcow2_edit_place(struct qcow2_edit *edit, uint64_t off, uint64_t len,
 
 /*
  * [OFF, OFF + LEN), whole granules (or to the end of the disk), reads as zeros
- * after the next commit. A cluster keeps its place when KEEP, else it is given
- * up. In version 2 with a backing file, where no entry says zero, IMG_
- * UNSUPPORTED: the caller writes zeros.
+ * after the next commit; at once in an external data file that is raw. A
+ * cluster keeps its place when KEEP, else it is given up. Long ranges: piece
+ * by piece, qcow2_edit_is_full between them. IMG_UNSUPPORTED, the caller then
+ * writes zeros: in version 2, where no entry says zero, with a backing file
+ * (or one to come: is_content_kept); for a part of a compressed cluster.
  */
 int qcow2_edit_zero(struct qcow2_edit *edit, uint64_t off, uint64_t len,
                     bool keep, struct img_error *err);
 /*
  * The same range is the image's no more after the next commit: what the
- * backing file has is seen again (zeros without one).
+ * backing file has is seen again (zeros without one). IMG_UNSUPPORTED for a
+ * part of a compressed cluster.
  */
 int qcow2_edit_discard(struct qcow2_edit *edit, uint64_t off, uint64_t len,
                        struct img_error *err);
 
-/* Give up everything: as qcow2_edit_discard of the whole disk, but by a new
-   empty L1 table where there are no snapshots and bitmaps. Commits. */
+/*
+ * Give up everything: as qcow2_edit_discard of the whole disk, but by a new
+ * empty L1 table where there are no snapshots and bitmaps; the file is cut to
+ * what is left. Commits. Readers that were opened before find nothing any
+ * more.
+ */
 int qcow2_edit_make_empty(struct qcow2_edit *edit, struct img_error *err);
 
 /* Has so much been gathered that committing is due? */
