@@ -90,14 +90,13 @@ def environment(folder, log=None, plan=None):
     result = dict(os.environ, SYSSHIM_FOLDER=folder, LC_ALL="C",
                   IMGCHAIN_ENGINE="sync")
     preload = [SHIM]
-    if os.environ.get("IMGCHAIN_SANITIZED"):
+    sanitized = os.environ.get("IMGCHAIN_SANITIZED", "")
+    if sanitized:
         # A sanitizer's library wants to be the first one.
-        asan = subprocess.run(["gcc", "-print-file-name=libasan.so"],
-                              stdout=subprocess.PIPE, check=True, text=True)
-        preload.insert(0, asan.stdout.strip())
-        # What a killed process had allocated is no leak.
-        result["ASAN_OPTIONS"] = (result.get("ASAN_OPTIONS", "") +
-                                  ":verify_asan_link_order=0")
+        name = "libtsan.so" if "thread" in sanitized else "libasan.so"
+        found = subprocess.run(["gcc", f"-print-file-name={name}"],
+                               stdout=subprocess.PIPE, check=True, text=True)
+        preload.insert(0, found.stdout.strip())
     result["LD_PRELOAD"] = " ".join(preload)
     if log:
         result["SYSSHIM_LOG"] = log
