@@ -90,7 +90,8 @@ static int check_version_2(const struct qcow2_edit *edit,
                         " compat=1.1 (amend -o compat=1.1)",
                         edit->header.snapshots_nr);
     }
-    if (resize->virtual_len > old_end && resize->backing_len > old_end &&
+    if (resize->virtual_len > old_end &&
+        resize->backing_len > edit->virtual_len &&
         resize->prealloc != QCOW2_PREALLOC_FALLOC &&
         resize->prealloc != QCOW2_PREALLOC_FULL) {
         return img_fail(err, IMG_UNSUPPORTED,
