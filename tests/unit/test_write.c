@@ -264,9 +264,9 @@ START_TEST(test_block_device)
             break;
         }
         file = open_writable(device, i);
+        loop_detach(device); /* when the file is closed */
         check_device(file, 256 << 10);
         img_file_unref(file);
-        loop_detach(device);
     }
     scratch_close(&scratch);
 }
