@@ -232,7 +232,7 @@ def check_chain(chain):
 
 
 def main():
-    status = cases.run(check_chain, 150, 5000)
+    status = cases.run(check_chain, 110, 5000)
     print(", ".join(f"{key}: {value}" for key, value in sorted(seen.items())))
     wanted = {*VERBS, "snapshots", "version 2", "data file", "raw data file",
               "backing", "subclusters", "compressed", "make-empty",
