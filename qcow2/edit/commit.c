@@ -88,11 +88,13 @@ int qcow2_edit_commit(struct qcow2_edit *edit, struct img_error *err)
                                   : qcow2_edit_check_usable(edit, err)) {
         return -1;
     }
+    edit->stable_len = UINT64_MAX;
     if (qcow2_edit_bitmaps_prepare(edit, err) || new_store(edit, err) ||
         entries_store(edit, err) || qcow2_edit_bitmaps_finish(edit, err) ||
         lowered_store(edit, err)) {
         return qcow2_edit_abandon(edit);
     }
     edit->placed_len = 0;
+    edit->stable_len = img_file_len(edit->file);
     return 0;
 }

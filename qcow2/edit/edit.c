@@ -220,6 +220,7 @@ static int edit_load(struct qcow2_edit *edit, struct img_error *err)
     if (edit->data_file) {
         img_image_set_data_file(edit->image, edit->data_file);
     }
+    edit->stable_len = img_file_len(edit->file);
     return 0;
 }
 
@@ -262,11 +263,23 @@ int qcow2_edit_open(struct img_file *file, struct img_file *data_file,
     return 0;
 }
 
+/* What was written for a commit that never came takes no space. */
+static void cut_placed(struct qcow2_edit *edit)
+{
+    struct img_error ignored;
+
+    if (edit->placed_len > 0 && edit->stable_len < img_file_len(edit->file) &&
+        img_file_kind(edit->file) != IMG_FILE_BLOCK) {
+        (void)img_file_resize(edit->file, edit->stable_len, &ignored);
+    }
+}
+
 void qcow2_edit_free(struct qcow2_edit *edit)
 {
     if (!edit) {
         return;
     }
+    cut_placed(edit);
     if (!edit->is_failed) {
         qcow2_edit_discard_free(edit);
     }

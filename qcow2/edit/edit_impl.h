@@ -141,6 +141,9 @@ struct qcow2_edit {
     struct qcow2_release *releases;
     size_t releases_nr, releases_room;
     uint64_t placed_len; /* of new clusters since the last commit */
+    /* No stable pointer leads beyond this length of the file; unknown while a
+       commit is under way. */
+    uint64_t stable_len;
 
     struct qcow2_edit_marks *marks; /* bitmaps_mark.c; NULL: none so far */
 

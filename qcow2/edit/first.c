@@ -67,6 +67,7 @@ int qcow2_edit_first_store(struct qcow2_edit *edit, const uint8_t *cluster,
         qcow2_extensions_fini(&extensions);
         return qcow2_edit_abandon(edit);
     }
+    edit->stable_len = img_max(edit->stable_len, img_file_len(edit->file));
     memmove(edit->first, cluster, QCOW2_SECTOR_LEN);
     qcow2_extensions_fini(&edit->extensions);
     edit->extensions = extensions;

@@ -26,6 +26,34 @@ START_TEST(test_nothing_without_commit)
 }
 END_TEST
 
+/* What was written for a commit that never came takes no space. */
+START_TEST(test_cut_without_commit)
+{
+    struct fixture f;
+    size_t len;
+
+    fixture_init(&f, &plain, 5);
+    fixture_open(&f);
+    unit_ok(qcow2_edit_make_empty(f.edit, &f.err), &f.err);
+    memset(f.now, BELOW, f.kind->sectors);
+    fixture_write(&f, 0, 50 * 4096, 7);
+    unit_ok(qcow2_edit_commit(f.edit, &f.err), &f.err);
+    uint8_t *bytes = file_bytes(f.file, &len);
+    uint8_t *now = malloc(f.kind->sectors);
+    ck_assert_ptr_nonnull(now);
+    memcpy(now, f.now, f.kind->sectors);
+    fixture_write(&f, 100 * 4096, 100 * 4096, 9);
+    ck_assert_uint_ge(img_file_len(f.file), len + 100 * 4096);
+    fixture_close(&f);
+    ck_file_is(f.file, bytes, len);
+    memcpy(f.now, now, f.kind->sectors);
+    fixture_check(&f);
+    free(now);
+    free(bytes);
+    fixture_fini(&f);
+}
+END_TEST
+
 /* Data in a place of its own is overwritten there, and nothing else. */
 START_TEST(test_in_place)
 {
@@ -196,6 +224,7 @@ START_TEST(test_cancel)
 }
 END_TEST
 
-UNIT_SUITE("edit places", test_nothing_without_commit, test_in_place, test_span,
-           test_zero_keeps_place, test_not_reused_before_close,
-           test_places_are_contiguous, test_autoclear, test_cancel)
+UNIT_SUITE("edit places", test_nothing_without_commit, test_cut_without_commit,
+           test_in_place, test_span, test_zero_keeps_place,
+           test_not_reused_before_close, test_places_are_contiguous,
+           test_autoclear, test_cancel)

@@ -45,8 +45,9 @@ struct qcow2_edit_options {
 int qcow2_edit_open(struct img_file *file, struct img_file *data_file,
                     const struct qcow2_edit_options *options,
                     struct qcow2_edit **out, struct img_error *err);
-/* Without qcow2_edit_commit what was not committed is not done; clusters that
-   were set aside are given back where nothing points to them. NULL is fine. */
+/* Without qcow2_edit_commit what was not committed is not done: clusters that
+   were set aside are given back where nothing points to them, and the file is
+   as long as before. Nobody may be writing to it. NULL is fine. */
 void qcow2_edit_free(struct qcow2_edit *edit);
 
 /* The header and extensions as they will be after the next commit. Borrowed. */
