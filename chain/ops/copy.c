@@ -182,7 +182,9 @@ static void say_remains(const struct chain_copying *copying,
     }
     img_fail(err, said.code, "%.900s; the destination is incomplete%s",
              said.text,
-             copying->plan.is_raw ? "" : " and no valid image any more");
+             copying->is_edited     ? ", and a valid image"
+             : copying->plan.is_raw ? ""
+                                    : " and no valid image any more");
     err->sys_errno = said.sys_errno;
     err->has_off = said.has_off;
     err->off = said.off;

@@ -3,8 +3,9 @@
  * A destination that is there already: see copy_impl.h.
  *
  * It is opened once, for writing and with a writer's locks; it is judged, read
- * and written through that one descriptor. A qcow2 image is then made anew in
- * its file, with the options that its header says, whatever the request's are.
+ * and written through that one descriptor. A qcow2 image is changed in place;
+ * only for what the in-place writer cannot make, compressed clusters and new
+ * bitmaps, it is made anew in its file, with the options that its header says.
  */
 #include "copy_impl.h"
 
@@ -144,6 +145,22 @@ static int plan_as(struct chain_copying *copying, const struct img_image *image,
     return 0;
 }
 
+static int find_blank(struct chain_copying *copying, struct img_image *image,
+                      struct img_error *err)
+{
+    struct qcow2_usage usage;
+
+    if (!qcow2_image_header(image)) {
+        return 0;
+    }
+    if (qcow2_image_usage(image, &usage, err) != 0) {
+        return -1;
+    }
+    copying->is_blank = usage.data_clusters == 0 && usage.zero_clusters == 0 &&
+                        usage.compressed_clusters == 0;
+    return 0;
+}
+
 /* Read what the destination is; nothing of it stays open but its file. */
 static int read_existing(struct chain_copying *copying, struct img_error *err)
 {
@@ -172,6 +189,9 @@ static int read_existing(struct chain_copying *copying, struct img_error *err)
     if (r == 0) {
         r = plan_as(copying, chain_layer_image(layer), err);
     }
+    if (r == 0) {
+        r = find_blank(copying, chain_layer_image(layer), err);
+    }
     chain_free(chain);
     return r;
 }
@@ -189,6 +209,11 @@ static int check_request(const struct chain_copying *copying,
         return img_fail(err, IMG_UNSUPPORTED,
                         "a raw image has no backing file: a shallow copy is "
                         "qcow2");
+    }
+    if (copying->is_shallow && !copying->is_edited && !copying->is_blank) {
+        return img_fail(err, IMG_UNSUPPORTED,
+                        "compressed clusters and bitmaps cannot be added to "
+                        "what an existing shallow copy holds");
     }
     if (plan->is_raw ? plan->qcow2.virtual_len < want
                      : plan->qcow2.virtual_len != want) {
@@ -211,8 +236,13 @@ int chain_copy_open_existing(struct chain_copying *copying,
     copying->plan.request = &copying->dest;
     qcow2_create_options_init(&copying->plan.qcow2);
     if (open_for_writing(copying, path, &creation->file, err) != 0 ||
-        judge(copying, err) != 0 || read_existing(copying, err) != 0 ||
-        check_request(copying, err) != 0 ||
+        judge(copying, err) != 0 || read_existing(copying, err) != 0) {
+        img_error_set_path(err, path);
+        return -1;
+    }
+    copying->is_edited = !copying->plan.is_raw && !copying->request->compress &&
+                         !copying->request->bitmaps;
+    if (check_request(copying, err) != 0 ||
         (copying->plan.data_file_path &&
          open_for_writing(copying, copying->plan.data_file_path,
                           &creation->data_file, err) != 0)) {

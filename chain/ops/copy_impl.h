@@ -35,6 +35,8 @@ struct chain_copying {
     struct chain_create_plan plan;
     struct chain_creation creation;
     bool is_existing;       /* the destination was there and is written into */
+    bool is_edited;         /* and stays an image all the while */
+    bool is_blank;          /* and held no cluster of its own */
     char *data_file_name;   /* that it records; NULL: none */
     bool is_data_published; /* a new data file has its name already */
     bool is_begun;          /* the destination is not what it was any more */

@@ -6,7 +6,7 @@
 
 #include <img/checked.h>
 
-#include "mover.h"
+#include "batch.h"
 
 static void tell(const struct chain_copying *copying, enum chain_phase phase,
                  uint64_t done, uint64_t total)
@@ -27,8 +27,10 @@ static void tell_copied(void *opaque, uint64_t done)
     tell(copying, CHAIN_PHASE_COPY, img_min(done, total), total);
 }
 
+/* BATCH NULL: places need no commits. */
 static int push_all(struct chain_copying *copying, struct chain_mover *mover,
-                    uint32_t unit_len, struct img_error *err)
+                    struct chain_batch *batch, uint32_t unit_len,
+                    struct img_error *err)
 {
     uint64_t off = 0, len;
 
@@ -39,8 +41,10 @@ static int push_all(struct chain_copying *copying, struct chain_mover *mover,
         if (len == 0) {
             break;
         }
-        if (chain_mover_push_range(mover, copying->view, off, len, false,
-                                   err) != 0) {
+        int r = batch ? chain_batch_push(batch, off, len, err)
+                      : chain_mover_push_range(mover, copying->view, off, len,
+                                               false, err);
+        if (r != 0) {
             return -1;
         }
         off += len;
@@ -48,8 +52,9 @@ static int push_all(struct chain_copying *copying, struct chain_mover *mover,
     return chain_mover_sync(mover, err);
 }
 
+/* BATCH NULL, or all but the mover of one. */
 static int move(struct chain_copying *copying, struct chain_sink *sink,
-                struct img_error *err)
+                struct chain_batch *batch, struct img_error *err)
 {
     const struct chain_copy_request *request = copying->request;
     struct chain_copy_result *result = copying->result;
@@ -72,9 +77,12 @@ static int move(struct chain_copying *copying, struct chain_sink *sink,
     if (chain_mover_new(sink, &options, &mover, err) != 0) {
         return -1;
     }
+    if (batch) {
+        batch->mover = mover;
+    }
     result->engine =
         chain_mover_engine(mover) == IMG_ENGINE_URING ? "io_uring" : "sync";
-    int r = push_all(copying, mover, unit_len, err);
+    int r = push_all(copying, mover, batch, unit_len, err);
     const struct chain_moved *moved = chain_mover_moved(mover);
     result->read_len = moved->read_len;
     result->written_len = moved->written_len;
@@ -111,7 +119,7 @@ static int run_raw(struct chain_copying *copying, struct img_error *err)
     }
     chain_raw_sink_init(&sink, file,
                         is_new || copying->request->target_is_zero);
-    if (move(copying, &sink.sink, err) != 0 ||
+    if (move(copying, &sink.sink, NULL, err) != 0 ||
         check_unchanged(copying, err) != 0) {
         return -1;
     }
@@ -164,7 +172,7 @@ static int run_qcow2(struct chain_copying *copying, struct img_error *err)
     chain_fresh_sink_init(
         &sink, copying->fresh, creation->file, plan->qcow2.backing_name != NULL,
         copying->request->compress ? plan->qcow2.cluster_len : 0);
-    if (move(copying, &sink.sink, err) != 0 ||
+    if (move(copying, &sink.sink, NULL, err) != 0 ||
         chain_copy_bitmaps(copying, err) != 0 ||
         check_unchanged(copying, err) != 0) {
         return -1;
@@ -176,12 +184,54 @@ static int run_qcow2(struct chain_copying *copying, struct img_error *err)
     return flush(copying, err);
 }
 
+/* Into an image that is there: at every instant it is one, with clusters of
+   the old contents and of the new. */
+static int run_edit(struct chain_copying *copying, struct img_error *err)
+{
+    const struct qcow2_edit_options options = {.cancel =
+                                                   copying->request->cancel};
+    struct chain_creation *creation = &copying->creation;
+    struct chain_edit_sink sink;
+    struct qcow2_edit *edit;
+
+    if (qcow2_edit_open(creation->file, creation->data_file, &options, &edit,
+                        err) != 0) {
+        return -1;
+    }
+    chain_edit_sink_init(&sink, edit);
+    sink.is_zero_below =
+        !copying->plan.qcow2.backing_name && !copying->plan.qcow2.data_file_raw;
+    struct chain_batch batch = {
+        .edit = edit,
+        .file = creation->data_file ? creation->data_file : creation->file,
+        .granule = sink.sink.granule,
+        .from = copying->view,
+    };
+    int r = move(copying, &sink.sink, &batch, err);
+    if (r == 0) {
+        r = check_unchanged(copying, err);
+    }
+    if (r == 0) {
+        r = qcow2_edit_commit(edit, err);
+    }
+    qcow2_edit_free(edit);
+    return r;
+}
+
+static int run(struct chain_copying *copying, struct img_error *err)
+{
+    if (copying->plan.is_raw) {
+        return run_raw(copying, err);
+    }
+    return copying->is_edited ? run_edit(copying, err)
+                              : run_qcow2(copying, err);
+}
+
 int chain_copy_run(struct chain_copying *copying, struct img_error *err)
 {
     tell(copying, CHAIN_PHASE_COPY, 0, copying->survey.push_len);
     copying->is_begun = true;
-    int r =
-        copying->plan.is_raw ? run_raw(copying, err) : run_qcow2(copying, err);
+    int r = run(copying, err);
     qcow2_fresh_free(copying->fresh);
     copying->fresh = NULL;
     if (r != 0) {

@@ -13,8 +13,14 @@
 #include <img/checked.h>
 #include <img/image.h>
 
-/* Below this a copy is over before anything else matters. */
-#define DIRECT_MIN_LEN (64ull << 20)
+/*
+ * Measured on ext4 on a virtio disk, 2.4 GiB of data. Reading what is cached:
+ * 1.9 s through the cache, 3.6 s past it; what is not: 6.5 s and 4.0 s. Writing
+ * what is to be stable at the end: past the cache 1.5 to 5 times as fast, and
+ * never slower from 4 MiB on, with clusters of 512 bytes, too.
+ */
+#define SOURCE_DIRECT_MIN_LEN (64ull << 20)
+#define DEST_DIRECT_MIN_LEN (4ull << 20)
 /* Places that are looked at to see whether the data is cached. */
 #define PROBES_MAX 64u
 /* A raw file's block. */
@@ -72,7 +78,7 @@ int chain_copy_tune_source(struct chain_copying *copying, struct img_error *err)
         return 0;
     case CHAIN_CACHE_AUTO:
         if (copying->survey.is_cached ||
-            copying->survey.data_len < DIRECT_MIN_LEN) {
+            copying->survey.data_len < SOURCE_DIRECT_MIN_LEN) {
             return 0;
         }
         break;
@@ -103,7 +109,7 @@ bool chain_copy_wants_direct(const struct chain_copying *copying)
                    ? img_file_len(file)
                    : img_file_allocated_len(file);
     }
-    return sum >= DIRECT_MIN_LEN;
+    return sum >= DEST_DIRECT_MIN_LEN;
 }
 
 /* ---- Walking what is to be copied. */

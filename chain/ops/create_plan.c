@@ -365,8 +365,14 @@ uint64_t chain_plan_needed_len(const struct chain_create_plan *plan)
                        plan->qcow2.prealloc == QCOW2_PREALLOC_FULL;
     uint64_t data_len = is_reserved ? plan->qcow2.virtual_len : 0;
 
-    return plan->is_raw ? data_len
-                        : qcow2_fresh_measure(&plan->qcow2, data_len);
+    if (plan->is_raw) {
+        return data_len;
+    }
+    uint64_t len = qcow2_fresh_measure(&plan->qcow2, data_len);
+    /* Metadata only: the data's places stay holes. */
+    return plan->qcow2.prealloc == QCOW2_PREALLOC_METADATA
+               ? len - img_min(len, plan->qcow2.virtual_len)
+               : len;
 }
 
 static int copy_to(char **out, const char *text, struct img_error *err)

@@ -77,18 +77,10 @@ static int check_space(const struct chain_create_plan *plan, uint64_t left_len,
 /* ---- What the file is to hold. */
 
 /* A device keeps its length; what a probe would find in it goes. */
-static int write_raw_device(const struct chain_create_plan *plan,
-                            struct img_file *file, struct img_error *err)
+static int write_raw_device(struct img_file *file, struct img_error *err)
 {
-    uint64_t want = plan->qcow2.virtual_len;
     uint64_t have = img_file_len(file);
 
-    if (have < want) {
-        return img_fail(err, IMG_LIMIT,
-                        "the device has %" PRIu64
-                        " bytes: expected at least %" PRIu64,
-                        have, want);
-    }
     if (img_file_zero(file, 0, img_min(SECTOR_LEN, have), IMG_ZERO_KEEP, err) <
         0) {
         return -1;
@@ -103,7 +95,7 @@ int chain_creation_write_raw(const struct chain_create_plan *plan,
     bool is_full = plan->qcow2.prealloc == QCOW2_PREALLOC_FULL;
 
     if (img_file_kind(file) == IMG_FILE_BLOCK) {
-        return write_raw_device(plan, file, err);
+        return write_raw_device(file, err);
     }
     if (plan->qcow2.prealloc != QCOW2_PREALLOC_OFF) {
         for (uint64_t off = 0; off < len; off += RESERVE_LEN) {
@@ -154,16 +146,35 @@ static int fail_device(const char *path, struct img_error *err)
     return -1;
 }
 
-static int open_device(const char *path, const struct img_roots *roots,
+/* Before anything in it is touched: is it long enough? */
+static int check_device(const struct chain_create_plan *plan,
+                        const struct img_file *file, struct img_error *err)
+{
+    uint64_t want = plan->is_raw ? plan->qcow2.virtual_len
+                                 : qcow2_fresh_measure(&plan->qcow2, 0);
+    uint64_t have = img_file_len(file);
+
+    if (have >= want || plan->data_file_path) {
+        return 0;
+    }
+    return img_fail(err, IMG_LIMIT,
+                    "the device has %" PRIu64
+                    " bytes: expected at least %" PRIu64,
+                    have, want);
+}
+
+static int open_device(const struct chain_create_plan *plan, const char *path,
                        bool direct, struct img_file **out,
                        struct img_error *err)
 {
     const struct img_open_options options = {.lock = IMG_LOCK_WRITER,
                                              .writable = true,
                                              .direct = direct,
-                                             .roots = roots};
+                                             .roots = plan->request->roots};
 
-    return img_file_open(path, &options, out, err);
+    return img_file_open(path, &options, out, err) < 0
+               ? -1
+               : check_device(plan, *out, err);
 }
 
 /* A file in memory that can be judged as if it stood at PATH. */
@@ -207,7 +218,7 @@ static int open_target(const struct chain_create_plan *plan, const char *path,
     }
     if (is_block(path, roots)) {
         return kind == CHAIN_CREATION_REPLACE
-                   ? open_device(path, roots, how->direct, file, err)
+                   ? open_device(plan, path, how->direct, file, err)
                    : fail_device(path, err);
     }
     if (img_newfile_new(path, &options, newfile, err) < 0) {

@@ -66,6 +66,7 @@ struct chain_edit_sink {
     struct chain_sink sink;
     struct qcow2_edit *edit; /* borrowed */
     uint64_t whole_off;      /* the cluster that was placed whole last */
+    bool is_zero_below;      /* nothing shows through: zeros are given up */
 };
 void chain_edit_sink_init(struct chain_edit_sink *sink,
                           struct qcow2_edit *edit);

@@ -92,6 +92,9 @@ static int edit_zero(struct chain_sink *sink, uint64_t off, uint64_t len,
     if (own_ends(edit, off, len, err) != 0) {
         return -1;
     }
+    if (edit->is_zero_below) {
+        return qcow2_edit_discard(edit->edit, off, len, err);
+    }
     int rc = qcow2_edit_zero(edit->edit, off, len, false, err);
     *as_data = rc != 0 && err->code == IMG_UNSUPPORTED;
     return *as_data ? 0 : rc;

@@ -18,8 +18,8 @@ struct chain_rebase_request {
     const char *backing_name; /* "": stand alone; NULL: the one it has */
     const char *backing_format;
     enum chain_name_style_wish style;
-    bool unsafe;  /* -u: only the header; the files need not exist */
-    bool force;   /* -u: even where it makes no sense */
+    bool unsafe;  /* -u: only the header, if it makes sense */
+    bool force;   /* -u: even where the files are not there */
     bool dry_run; /* plan only */
     bool no_undo; /* keep no undo record */
     bool verify;  /* compare before the header changes, reading everything */
