@@ -154,14 +154,25 @@ static void put_result(struct output *out, const struct change_values *change,
     }
 }
 
+/* Is the trouble with the new backing file, not with FILE or its record? */
+static bool is_of_backing(const struct chain_rebase_request *request,
+                          const struct img_error *err)
+{
+    size_t len = strlen(request->path);
+
+    return err->path[0] && (strncmp(err->path, request->path, len) != 0 ||
+                            (strcmp(err->path + len, "") != 0 &&
+                             strcmp(err->path + len, ".imgchain-undo") != 0));
+}
+
 /* What -u refuses about another file can be insisted on. */
 static void hint_force(const struct chain_rebase_request *request,
                        struct img_error *err)
 {
     size_t used = strlen(err->text);
 
-    if (request->unsafe && !request->force && err->path[0] &&
-        strcmp(err->path, request->path) != 0 && err->code != IMG_CANCELLED) {
+    if (request->unsafe && !request->force && is_of_backing(request, err) &&
+        err->code != IMG_CANCELLED) {
         (void)snprintf(err->text + used, sizeof(err->text) - used,
                        "; --force records it all the same");
     }

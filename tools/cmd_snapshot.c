@@ -373,7 +373,8 @@ static bool is_sane(const struct snapshot_values *values)
     const char *text = NULL;
 
     if (values->recover) {
-        if (values->disks.nr > 0 || values->change.dry_run) {
+        if (values->disks.nr > 0 || values->change.dry_run ||
+            values->change.common.roots) {
             text = "--recover goes alone";
         }
     } else if (values->disks.nr == 0) {

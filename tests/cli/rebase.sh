@@ -131,7 +131,10 @@ for cache in none writeback writethrough directsync unsafe; do
 done
 
 # Refused, and nothing is changed.
+mkdir vm.qcow2.imgchain-undo
 remember
+refuses 1 'vm.qcow2.imgchain-undo: is a directory, expected a regular file' \
+    rebase -f qcow2 -u -b templates/same.qcow2 -F qcow2 vm.qcow2
 refuses 2 'rebase: found 0 operands, expected FILE; see imgchain rebase '\
 '--help' rebase -b ''
 refuses 2 'option --backing (-b) is missing: the new backing file, or "" for '\
