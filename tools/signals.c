@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Signals. Handlers only set flags. Commands without long work leave SIGINT
- * and SIGTERM alone: they have nothing to clean up.
+ * Signals. Handlers only set flags. Commands without long work leave SIGINT,
+ * SIGTERM and SIGHUP alone: they have nothing to clean up.
  */
 #include "signals.h"
 
@@ -38,12 +38,26 @@ void signals_init(void)
     install(SIGUSR1, on_usr1, SA_RESTART);
 }
 
+/* As nohup leaves it. */
+static bool is_ignored(int signum)
+{
+    struct sigaction action;
+
+    return sigaction(signum, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
 const volatile int *signals_catch(void)
 {
+    const int once = (int)(SA_RESTART | (unsigned)SA_RESETHAND);
+
     _Static_assert(sizeof(sig_atomic_t) == sizeof(int), "one flag type");
 
-    install(SIGINT, on_cancel, (int)(SA_RESTART | (unsigned)SA_RESETHAND));
-    install(SIGTERM, on_cancel, (int)(SA_RESTART | (unsigned)SA_RESETHAND));
+    install(SIGINT, on_cancel, once);
+    install(SIGTERM, on_cancel, once);
+    if (!is_ignored(SIGHUP)) {
+        install(SIGHUP, on_cancel, once);
+    }
     return &cancelled;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Signals: SIGINT and SIGTERM ask long work to stop, SIGUSR1 how far it is. */
+/* Signals: SIGINT, SIGTERM and SIGHUP ask long work to stop, SIGUSR1 how far
+   it is. */
 #ifndef SIGNALS_H
 #define SIGNALS_H
 
@@ -8,8 +9,8 @@
 /* Nothing that is written to a pipe or a closed descriptor may kill us. */
 void signals_init(void);
 /*
- * From now on the first SIGINT or SIGTERM sets the flag that is returned; a
- * second one ends the process as usual.
+ * From now on the first SIGINT, SIGTERM or SIGHUP sets the flag that is
+ * returned; a second one ends the process as usual.
  */
 const volatile int *signals_catch(void);
 /* Was SIGUSR1 received since the last call? */

@@ -226,7 +226,8 @@ expect_message "full.qcow2: is in use by process $holder (qemu-io)"
 let_go
 expect_untouched
 
-# SIGINT and SIGTERM: nothing of a new file stays; an old one stays as it was.
+# SIGINT, SIGTERM, SIGHUP: nothing of a new file stays; an old one stays as it
+# was. nohup goes on.
 dd if=/dev/urandom of=big.raw bs=1M count=256 status=none
 make_image old.qcow2 1M
 remember
@@ -266,6 +267,30 @@ for number in (signal.SIGINT, signal.SIGTERM):
     assert any(stop(number, n % 10 * 0.02, "new.qcow2") or
                os.remove("new.qcow2") for n in range(40)), number
     assert not os.path.exists("new.qcow2")
+
+
+def hang_up(ignored, delay):
+    """The terminal goes away; how did it end?"""
+    work = subprocess.Popen(
+        [sys.argv[1], "copy", "-f", "raw", "-O", "qcow2", "--no-reflink",
+         "--engine", "sync", "big.raw", "new.qcow2"],
+        preexec_fn=lambda: signal.signal(
+            signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(delay)
+    work.send_signal(signal.SIGHUP)
+    _, err = work.communicate()
+    if work.returncode == 0:
+        os.remove("new.qcow2")
+    else:
+        assert not os.path.exists("new.qcow2")
+    if work.returncode == 1:
+        assert b"cancelled; nothing is left of the copy" in err, err
+    return work.returncode
+
+
+assert any(hang_up(False, n % 10 * 0.02) == 1 for n in range(40))
+assert all(hang_up(True, n * 0.02) == 0 for n in range(5))
 old = open("old.qcow2", "rb").read()
 for n in range(40):
     if stop(signal.SIGINT, n % 10 * 0.02, "old.qcow2"):
