@@ -307,24 +307,6 @@ static bool may_share(const struct chain_copying *copying)
     return false;
 }
 
-/* A raw image on a device is as long as the disk, whatever is in it. */
-static int check_device(const struct chain_copying *copying,
-                        struct img_error *err)
-{
-    const struct img_file *file = copying->creation.file;
-    uint64_t want = copying->plan.qcow2.virtual_len;
-
-    if (!copying->plan.is_raw || !file ||
-        img_file_kind(file) != IMG_FILE_BLOCK || img_file_len(file) >= want) {
-        return 0;
-    }
-    img_fail(err, IMG_LIMIT,
-             "the device has %llu bytes: expected at least %llu",
-             (unsigned long long)img_file_len(file), (unsigned long long)want);
-    img_error_set_path(err, copying->dest.path);
-    return -1;
-}
-
 static uint64_t needed_len(const struct chain_copying *copying)
 {
     const struct chain_create_plan *plan = &copying->plan;
@@ -347,9 +329,6 @@ int chain_copy_check_space(struct chain_copying *copying, uint64_t space_left,
 
     result->needed_len = needed_len(copying);
     result->space_left = space_left;
-    if (check_device(copying, err) != 0) {
-        return -1;
-    }
     if (space_left == UINT64_MAX || result->needed_len <= space_left ||
         result->needed_len - space_left <= held_len) {
         return 0;
