@@ -17,14 +17,16 @@
  * them, and cluster data has no checksum that a damaged one could break
  * instead.) zlib decides where libdeflate says no.
  *
- * zstd frames are decoded one-shot, straight into the cluster. That takes no
- * window memory at all, whatever window a frame declares, so nothing has to
- * be bounded by refusing frames that QEMU reads.
+ * zstd frames are decoded one-shot, straight into the cluster, which takes no
+ * window memory, whatever window a frame declares. Only those that tell no
+ * content size and a window of at most 4 MiB are streamed, as QEMU does with
+ * all: there a block may not be larger than the window lets it be.
  */
 #include <libdeflate.h>
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <img/bytes.h>
 #include <img/memory.h>
@@ -41,6 +43,8 @@
 #define ZSTD_WINDOW_MIN_LOG 10u
 /* QEMU streams with libzstd's default limit: 128 MiB. */
 #define ZSTD_WINDOW_MAX (1ull << 27)
+/* A window of twice the largest cluster bounds nothing in it. */
+#define ZSTD_STREAM_MAX (1ull << 22)
 
 struct img_inflater {
     struct libdeflate_decompressor *deflate;
@@ -123,10 +127,10 @@ static int inflate_zlib(struct img_inflater *inflater, const void *in,
 }
 
 /*
- * Does the frame ask for a window that a streaming decoder refuses? One that
- * tells its content size needs none: it is decoded in one go there, too.
+ * The window that a streaming decoder needs for the frame; 0 for one that
+ * tells its content size: it is decoded in one go there, too.
  */
-static bool has_oversized_window(const uint8_t *frame, size_t frame_len)
+static uint64_t frame_window(const uint8_t *frame, size_t frame_len)
 {
     uint32_t log;
     uint64_t base;
@@ -134,11 +138,11 @@ static bool has_oversized_window(const uint8_t *frame, size_t frame_len)
     if (frame_len <= ZSTD_WINDOW_OFF ||
         img_load_le32(frame) != ZSTD_MAGICNUMBER ||
         (frame[ZSTD_DESCRIPTOR_OFF] & ZSTD_DESCRIPTOR_HAS_SIZE) != 0) {
-        return false;
+        return 0;
     }
     log = ZSTD_WINDOW_MIN_LOG + (frame[ZSTD_WINDOW_OFF] >> 3);
     base = 1ull << log;
-    return base + base / 8 * (frame[ZSTD_WINDOW_OFF] & 7) > ZSTD_WINDOW_MAX;
+    return base + base / 8 * (frame[ZSTD_WINDOW_OFF] & 7);
 }
 
 static int fail_zstd(struct img_error *err, const char *found, size_t done,
@@ -148,6 +152,41 @@ static int fail_zstd(struct img_error *err, const char *found, size_t done,
                     "compressed cluster (zstd): found %s after %zu bytes,"
                     " expected %zu bytes",
                     found, done, out_len);
+}
+
+/*
+ * One frame as QEMU decodes it. A window that is smaller than a cluster bounds
+ * each block of the frame, which decoding in one go does not look at.
+ */
+static size_t stream_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
+                           size_t frame_len, uint8_t *out, size_t room)
+{
+    ZSTD_inBuffer i = {frame, frame_len, 0};
+    ZSTD_outBuffer o = {out, room, 0};
+    size_t ret = ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
+    size_t in_pos, out_pos;
+
+    do {
+        in_pos = i.pos;
+        out_pos = o.pos;
+        ret = ZSTD_decompressStream(zstd, &o, &i);
+    } while (!ZSTD_isError(ret) && ret != 0 &&
+             (i.pos > in_pos || o.pos > out_pos));
+    if (ZSTD_isError(ret)) {
+        return ret;
+    }
+    /* An end that was not reached is what too little room is elsewhere. */
+    return ret == 0 ? o.pos : (size_t)-ZSTD_error_dstSize_tooSmall;
+}
+
+static size_t decode_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
+                           size_t frame_len, uint8_t *out, size_t room)
+{
+    uint64_t window = frame_window(frame, frame_len);
+
+    return window > 0 && window <= ZSTD_STREAM_MAX
+               ? stream_frame(zstd, frame, frame_len, out, room)
+               : ZSTD_decompressDCtx(zstd, out, room, frame, frame_len);
 }
 
 static int inflate_zstd(ZSTD_DCtx *zstd, const uint8_t *in, size_t in_len,
@@ -168,11 +207,11 @@ static int inflate_zstd(ZSTD_DCtx *zstd, const uint8_t *in, size_t in_len,
             return fail_zstd(err, ZSTD_getErrorName(frame_len), out_done,
                              out_len);
         }
-        if (has_oversized_window(frame, frame_len)) {
+        if (frame_window(frame, frame_len) > ZSTD_WINDOW_MAX) {
             return fail_zstd(err, "a window over 128 MiB", out_done, out_len);
         }
-        got = ZSTD_decompressDCtx(zstd, out + out_done, out_len - out_done,
-                                  frame, frame_len);
+        got = decode_frame(zstd, frame, frame_len, out + out_done,
+                           out_len - out_done);
         if (ZSTD_isError(got)) {
             return fail_zstd(err, ZSTD_getErrorName(got), out_done, out_len);
         }

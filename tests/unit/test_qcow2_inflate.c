@@ -301,6 +301,31 @@ START_TEST(test_zstd_window)
 }
 END_TEST
 
+/* A block of 64 KiB in a window of 8 KiB; one that is small enough. */
+START_TEST(test_zstd_block_beyond_window)
+{
+    static const uint8_t frame[] = {
+        0x28,           0xb5, 0x2f, 0xfd, /* magic */
+        0x00,                             /* no content size */
+        (13 - 10) << 3,                   /* window: 8 KiB */
+        0x03,           0x00, 0x08, /* the last block, one byte 65536 times */
+        0x55,
+    };
+
+    setup();
+    memcpy(packed, frame, sizeof(frame));
+    unit_fails(inflate_to(QCOW2_COMPRESSION_ZSTD, sizeof(frame), CLUSTER), &err,
+               IMG_CORRUPT,
+               ZSTD_TEXT "found Data corruption detected after 0 bytes,"
+                         " expected 65536 bytes");
+    packed[5] = (16 - 10) << 3;
+    unit_ok(inflate_to(QCOW2_COMPRESSION_ZSTD, sizeof(frame), CLUSTER), &err);
+    memset(plain, 0x55, CLUSTER);
+    ck_assert_mem_eq(out, plain, CLUSTER);
+    finish();
+}
+END_TEST
+
 START_TEST(test_free_null)
 {
     qcow2_inflater_free(NULL);
@@ -310,4 +335,4 @@ END_TEST
 UNIT_SUITE("qcow2_inflate", test_zlib_good, test_zlib_far_matches,
            test_zlib_without_end, test_zlib_refused, test_zlib_distance_too_far,
            test_zstd_good, test_zstd_frames, test_zstd_refused,
-           test_zstd_window, test_free_null)
+           test_zstd_window, test_zstd_block_beyond_window, test_free_null)
