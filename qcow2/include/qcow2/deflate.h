@@ -10,7 +10,7 @@
 #include <qcow2/geometry.h>
 
 enum qcow2_effort {
-    QCOW2_EFFORT_DEFAULT, /* zlib's and zstd's default levels, as QEMU */
+    QCOW2_EFFORT_DEFAULT, /* about as small as QEMU's: zlib 5, zstd 3 */
     QCOW2_EFFORT_FAST,    /* much faster, up to a tenth larger */
     QCOW2_EFFORT_BEST,
 };
