@@ -144,6 +144,24 @@ void chain_rule_dest_access(struct chain_judge *judge)
     }
 }
 
+static void judge_claim(struct chain_judge *judge)
+{
+    struct img_error error;
+    bool is_claimed;
+
+    if (img_file_claim_test(judge->dest_file, &is_claimed, &error) != 0) {
+        chain_judge_say_error(judge, CHAIN_CHECK_UNPROVEN, &error);
+    } else if (is_claimed) {
+        chain_judge_say(judge, CHAIN_CHECK_FAIL,
+                        "the device is mounted, or another device or program "
+                        "has it to itself");
+        chain_judge_found(judge, "a device that is busy");
+        chain_judge_expected(judge, "one that nobody uses");
+    } else {
+        chain_judge_say(judge, CHAIN_CHECK_PASS, "no other process uses it");
+    }
+}
+
 void chain_rule_dest_unused(struct chain_judge *judge)
 {
     struct img_lock_holder holder = {0};
@@ -154,7 +172,7 @@ void chain_rule_dest_unused(struct chain_judge *judge)
         return;
     }
     if (!holder.is_held) {
-        chain_judge_say(judge, CHAIN_CHECK_PASS, "no other process uses it");
+        judge_claim(judge);
         return;
     }
     chain_judge_expected(judge, "no holder");

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -101,12 +102,11 @@ int img_path_stamp(const char *path, const struct img_roots *roots,
     return 0;
 }
 
-static int check_path_kind(const char *path, const struct img_roots *roots,
-                           struct img_error *err)
+static int fail_claimed(struct img_error *err)
 {
-    struct stat st;
-
-    return stat_path(path, roots, &st, err) ? -1 : check_kind(st.st_mode, err);
+    return img_fail(err, IMG_LOCKED,
+                    "is in use: it is mounted, or another device or program "
+                    "has it to itself");
 }
 
 /* The open itself; O_DIRECT is given up where it cannot be had. */
@@ -115,18 +115,26 @@ static int open_checked(const char *path,
                         struct img_error *err)
 {
     int flags = OPEN_FLAGS | (options->writable ? O_RDWR : O_RDONLY);
+    struct stat st;
     int fd;
 
-    if (check_path_kind(path, options->roots, err)) {
+    if (stat_path(path, options->roots, &st, err) ||
+        check_kind(st.st_mode, err)) {
         return -1;
     }
-    if (options->direct) {
-        fd = open_path(path, options->roots, flags | O_DIRECT, err);
-        if (fd >= 0 || err->sys_errno != EINVAL) {
-            return fd;
-        }
+    /* QEMU's locks do not tell that a device is mounted. Whoever opens it so
+       has it from the kernel to himself. */
+    if (options->writable && S_ISBLK(st.st_mode)) {
+        flags |= O_EXCL;
     }
-    return open_path(path, options->roots, flags, err);
+    fd = open_path(path, options->roots,
+                   options->direct ? flags | O_DIRECT : flags, err);
+    if (fd < 0 && options->direct && err->sys_errno == EINVAL) {
+        fd = open_path(path, options->roots, flags, err);
+    }
+    return fd < 0 && (flags & O_EXCL) && err->sys_errno == EBUSY
+               ? fail_claimed(err)
+               : fd;
 }
 
 static int check_fd_kind(int fd, struct stat *st, struct img_error *err)
@@ -202,6 +210,32 @@ int img_file_open(const char *path, const struct img_open_options *options,
 
     if (fd < 0 || adopt(fd, true, path, options, out, err)) {
         img_error_set_path(err, path);
+        return -1;
+    }
+    return 0;
+}
+
+int img_file_claim_test(const struct img_file *file, bool *is_claimed,
+                        struct img_error *err)
+{
+    const struct img_file *origin = img_file_origin_const(file);
+    char path[sizeof("/proc/self/fd/") + 3 * sizeof(int)];
+
+    *is_claimed = false;
+    if (origin->fd < 0 || img_file_kind(origin) != IMG_FILE_BLOCK ||
+        (fcntl(origin->fd, F_GETFL) & O_ACCMODE) == O_RDWR) {
+        return 0;
+    }
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", origin->fd);
+    int fd = open(path, O_RDONLY | O_EXCL | OPEN_FLAGS);
+    if (fd >= 0) {
+        close(fd);
+        return 0;
+    }
+    *is_claimed = errno == EBUSY;
+    if (!*is_claimed) {
+        img_fail_sys(err, errno, "cannot ask whether the device is mounted");
+        img_error_set_path(err, img_file_path(file));
         return -1;
     }
     return 0;

@@ -33,6 +33,56 @@ START_TEST(test_read_only_device)
 }
 END_TEST
 
+/* What is mounted is claimed, too. */
+START_TEST(test_claimed_device)
+{
+    const struct img_open_options reading = {.writable = false};
+    struct img_open_options writing = {.writable = true};
+    struct img_file *file = NULL, *reader = NULL;
+    char device[64];
+    bool is_claimed = true;
+    const char *path;
+
+    scratch_open(&scratch);
+    path = scratch_write(&scratch, "backing", "", 0, 0);
+    ck_assert_int_eq(truncate(path, 256 << 10), 0);
+    if (loop_attach("", path, device, sizeof(device))) {
+        unit_ok(img_file_open(device, &reading, &reader, &err), &err);
+        unit_ok(img_file_claim_test(reader, &is_claimed, &err), &err);
+        ck_assert(!is_claimed);
+        int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+        ck_assert_int_ge(fd, 0);
+        unit_ok(img_file_claim_test(reader, &is_claimed, &err), &err);
+        ck_assert(is_claimed);
+        for (int i = 0; i < 2; i++) {
+            writing.direct = i == 1;
+            unit_fails(img_file_open(device, &writing, &file, &err), &err,
+                       IMG_LOCKED,
+                       "is in use: it is mounted, or another device or "
+                       "program has it to itself");
+            ck_assert_str_eq(err.path, device);
+        }
+        close(fd);
+        unit_ok(img_file_open(device, &writing, &file, &err), &err);
+        unit_ok(img_file_claim_test(file, &is_claimed, &err), &err);
+        ck_assert(!is_claimed);
+        unit_ok(img_file_claim_test(reader, &is_claimed, &err), &err);
+        ck_assert(is_claimed);
+        img_file_unref(reader);
+        uint64_t base;
+        unit_ok(img_file_open_fd(img_file_fd(file, &base), device, &reading,
+                                 &reader, &err),
+                &err);
+        unit_ok(img_file_claim_test(reader, &is_claimed, &err), &err);
+        ck_assert(!is_claimed);
+        img_file_unref(file);
+        img_file_unref(reader);
+        loop_detach(device);
+    }
+    scratch_close(&scratch);
+}
+END_TEST
+
 START_TEST(test_anothers_file)
 {
     struct img_open_options options = {.writable = true};
@@ -107,5 +157,6 @@ START_TEST(test_cannot_open_for_writing)
 }
 END_TEST
 
-UNIT_SUITE("open writable", test_read_only_device, test_anothers_file,
-           test_read_only_file_system, test_cannot_open_for_writing)
+UNIT_SUITE("open writable", test_read_only_device, test_claimed_device,
+           test_anothers_file, test_read_only_file_system,
+           test_cannot_open_for_writing)

@@ -211,4 +211,12 @@ struct img_lock_holder {
 int img_file_writer_test(struct img_file *file, struct img_lock_holder *holder,
                          struct img_error *err);
 
+/*
+ * Does somebody have the block device FILE to himself: is it mounted, part of
+ * another device, open exclusively? False for other files, and where FILE's own
+ * descriptor is open for writing: then it may be that one.
+ */
+int img_file_claim_test(const struct img_file *file, bool *is_claimed,
+                        struct img_error *err);
+
 #endif
