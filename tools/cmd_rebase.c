@@ -230,9 +230,10 @@ static void on_rename(void *opaque, const char *path, const char *from,
 }
 
 static int rename_all(const struct change_values *change,
-                      struct chain_rebase_request *request, struct output *out,
-                      struct img_error *err)
+                      const struct chain_rebase_request *asked,
+                      struct output *out, struct img_error *err)
 {
+    struct chain_rebase_request request = *asked;
     bool is_json = change->common.output == OUTPUT_JSON;
     struct renames renames = {
         .out = out,
@@ -240,18 +241,18 @@ static int rename_all(const struct change_values *change,
         .done = change->dry_run ? "would rename in" : "renamed in",
     };
 
-    request->opaque = &renames;
-    if (chain_rename_backings(request, on_rename, err) < 0) {
+    request.opaque = &renames;
+    if (chain_rename_backings(&request, on_rename, err) < 0) {
         img_json_free(renames.list);
         return -1;
     }
     if (is_json) {
-        struct img_json *json = change_json(change, "rebase", request->path);
+        struct img_json *json = change_json(change, "rebase", request.path);
 
         img_json_set(json, "changes", renames.list);
         output_json(out, json);
     } else if (renames.nr == 0) {
-        sheet_text(out, "unchanged", request->path);
+        sheet_text(out, "unchanged", request.path);
     }
     return 0;
 }

@@ -181,7 +181,8 @@ static int plan_table(struct qcow2_edit *edit, struct edit_bitmap *bitmap,
     return 0;
 }
 
-/* What the old table has and the new one, of NR entries, has not. */
+/* What the old table has and the new one, of NR entries, has not. TABLE NULL:
+   there is no new one. */
 static int list_old(struct qcow2_edit *edit, struct edit_bitmap *bitmap,
                     const uint64_t *table, uint64_t nr,
                     struct edit_bitmaps_switch *s, struct img_error *err)
@@ -190,7 +191,7 @@ static int list_old(struct qcow2_edit *edit, struct edit_bitmap *bitmap,
         uint64_t off;
         bool ones;
 
-        if (i < nr && table[i] == bitmap->table[i]) {
+        if (table && i < nr && table[i] == bitmap->table[i]) {
             continue;
         }
         if (qcow2_edit_bitmap_entry(edit, bitmap, i, &off, &ones, err) ||
