@@ -57,6 +57,9 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
   DESTINATION ${headers}/chain)
 
+# Where the prefix is, seen from the file: cmake --install may get another.
+file(RELATIVE_PATH imgchain_pc_up
+  ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(${CMAKE_CURRENT_LIST_DIR}/imgchain.pc.in
   ${PROJECT_BINARY_DIR}/imgchain.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/imgchain.pc

@@ -13,9 +13,8 @@ cmake --install "$build" --prefix "$prefix" >"$dir/log" || {
     breach 'cmake --install'
     verdict
 }
-# The prefix is known when it is configured; here it is another one.
+# It was configured for another prefix.
 lib=$(dirname "$(find "$prefix" -name 'libimgchain.so')")
-sed -i "s@^prefix=.*@prefix=$prefix@" "$lib/pkgconfig/imgchain.pc"
 export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
 
 cat >"$dir/user.c" <<'END'
@@ -60,6 +59,50 @@ gcc -std=gnu17 -Wall -Werror $sanitize "$dir/user.c" -o "$dir/user-c" \
 # shellcheck disable=SC2086
 g++ -std=c++17 -Wall -Werror $sanitize "$dir/user.cc" -o "$dir/user-cc" \
     "${flags[@]}" || breach 'C++ program'
+
+cat >"$dir/writer.c" <<'END'
+#include <chain/copy.h>
+#include <chain/create.h>
+#include <stdio.h>
+
+/* Overlay FILE, and copy what it shows to DEST. */
+int main(int argc, char **argv)
+{
+    static struct img_error err;
+    struct chain_create_request create = {.format = "qcow2"};
+    struct chain_copy_request copy;
+    struct chain_made made;
+    struct chain_copy_result copied;
+
+    if (argc != 4) {
+        return 2;
+    }
+    create.path = argv[2];
+    create.backing_name = argv[1];
+    create.backing_format = "raw";
+    if (chain_create(&create, &made, &err)) {
+        puts(err.text);
+        return 1;
+    }
+    chain_copy_request_init(&copy);
+    copy.source = argv[2];
+    copy.source_format = "qcow2";
+    copy.dest.path = argv[3];
+    copy.verify = true;
+    if (chain_copy(&copy, &copied, &err)) {
+        puts(err.text);
+        return 1;
+    }
+    printf("%s over %s, %llu\n", made.format, made.backing_format,
+           (unsigned long long)copied.made.virtual_len);
+    chain_made_fini(&made);
+    chain_copy_result_fini(&copied);
+    return 0;
+}
+END
+# shellcheck disable=SC2086
+gcc -std=gnu17 -Wall -Werror $sanitize "$dir/writer.c" -o "$dir/writer" \
+    "${flags[@]}" || breach 'C program that writes'
 mkdir "$dir/cmake"
 cp "$dir/user.c" "$dir/cmake"
 cat >"$dir/cmake/CMakeLists.txt" <<'END'
@@ -82,6 +125,11 @@ for program in "$dir/user-c" "$dir/user-cc" "$dir/cmake/build/user"; do
     [ "$found" = 'raw 3145728' ] ||
         breach "$program: found $found, expected raw 3145728"
 done
+printf 'guest' | dd of="$dir/image.raw" conv=notrunc status=none
+found=$("$dir/writer" "$dir/image.raw" "$dir/over.qcow2" "$dir/copy.raw") ||
+    breach "writer: $found"
+[ "$found" = 'qcow2 over raw, 3145728' ] || breach "writer: found $found"
+cmp "$dir/image.raw" "$dir/copy.raw" || breach 'the copy'
 "$prefix/bin/imgchain" --version | grep -q '^imgchain [0-9]' ||
     breach 'the installed command has no version'
 "$prefix/bin/imgchain" info "$dir/image.raw" | grep -q 3145728 ||

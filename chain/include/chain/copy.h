@@ -35,7 +35,7 @@ struct chain_copy_request {
                                          source's own (NULL: the source's) */
     bool shallow;
     bool compress;
-    int effort;          /* enum qcow2_effort */
+    int effort;          /* 0 default, 1 fast, 2 best */
     bool into_existing;  /* -n: must pass chain_validate as a copy; dest's
                             options and format are as they are there */
     bool target_is_zero; /* only with into_existing, not with shallow; checked
