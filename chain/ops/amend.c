@@ -345,8 +345,11 @@ int chain_amend(const struct chain_amend_request *request,
     struct wish wish;
     int result;
 
-    if (parse(request, &wish, err) < 0 ||
-        chain_change_open(request, wish.has_size, &target, err) < 0) {
+    if (parse(request, &wish, err) < 0) {
+        img_error_set_path(err, request->path);
+        return -1;
+    }
+    if (chain_change_open(request, wish.has_size, &target, err) < 0) {
         return -1;
     }
     result = amend(&target, &wish, err);

@@ -71,6 +71,10 @@ refuses 2 'amend: found 0 operands, expected FILE; see imgchain amend --help' \
 refuses 2 'option --options (-o) is missing: what to change' amend a.qcow2
 refuses 2 "--options: 'compat' has an option without a value" \
     amend -o compat a.qcow2
+refuses 1 'a.qcow2: option: found "cluster_size", which is only for new '\
+'images; expected compat, lazy_refcounts, refcount_bits, backing_file, '\
+'backing_fmt, data_file, data_file_raw or size' \
+    amend -f qcow2 -o cluster_size=4k a.qcow2
 refuses 1 '-o help: format: found raw, expected qcow2' amend -f raw -o help
 refuses 1 'plain.raw: probed as raw, and a file that is written in place is '\
 'only taken for qcow2 unasked: its format must be said (-f)' \
