@@ -5,7 +5,9 @@
 #include "copy_impl.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include <chain/name.h>
 #include <img/checked.h>
@@ -284,6 +286,26 @@ static int has_zero_samples(struct chain_copying *copying, bool *out,
     return 0;
 }
 
+/* Those that are known not to share blocks between files. */
+static bool is_without_sharing(const struct img_file *file)
+{
+    uint64_t base;
+    struct statfs fs;
+
+    if (fstatfs(img_file_fd(file, &base), &fs) != 0) {
+        return false;
+    }
+    switch ((unsigned long)fs.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case MSDOS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Blocks that are shared with the source take no space. */
 static bool may_share(const struct chain_copying *copying)
 {
@@ -294,7 +316,8 @@ static bool may_share(const struct chain_copying *copying)
                                       : copying->creation.file;
 
     if (copying->request->no_share || copying->request->compress || !file ||
-        img_file_stamp(file, &dest, &ignored) != 0) {
+        img_file_stamp(file, &dest, &ignored) != 0 ||
+        is_without_sharing(file)) {
         return false;
     }
     for (size_t i = 0; i < chain_depth(copying->source); i++) {

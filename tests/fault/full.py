@@ -88,8 +88,29 @@ def check(example, work, place):
     return counts
 
 
+def check_space_first(place):
+    """A copy that cannot fit is refused before anything is written."""
+    folder = os.path.join(place, "copy")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "source"), "wb") as file:
+        file.write(os.urandom(3 << 20))
+    fill(place, 1 << 20)
+    free = free_of(place)
+    for args in (["-O", "raw"], ["-O", "qcow2"], ["--dry-run"]):
+        done = run(folder, ["copy", "-f", "raw", *args, "source", "new"],
+                   "sync")
+        if (done.returncode != 1 or done.stdout or not done.stderr.startswith(
+                "imgchain: new: there is not enough space for it: found ")):
+            raise trial.Wrong(f"copy {args}: {done}")
+        if os.listdir(folder) != ["source"] or free_of(place) != free:
+            raise trial.Wrong(f"copy {args}: something is left of it")
+    os.unlink(os.path.join(place, FILL))
+    shutil.rmtree(folder)
+
+
 def check_all(work, place):
     failed = 0
+    check_space_first(place)
     total = [0, 0]
     os.makedirs(os.path.join(work, "source"))
     examples.build(os.path.join(work, "source"))
