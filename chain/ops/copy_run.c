@@ -168,6 +168,7 @@ static int run_qcow2(struct chain_copying *copying, struct img_error *err)
                         &copying->fresh, err) != 0) {
         return -1;
     }
+    qcow2_fresh_cancel_by(copying->fresh, copying->request->cancel);
     make_long(copying);
     chain_fresh_sink_init(
         &sink, copying->fresh, creation->file, plan->qcow2.backing_name != NULL,

@@ -120,6 +120,7 @@ static int write_qcow2(const struct chain_create_plan *plan,
     if (qcow2_fresh_new(file, data_file, &plan->qcow2, &fresh, err) < 0) {
         return -1;
     }
+    qcow2_fresh_cancel_by(fresh, plan->request->cancel);
     int r = is_cancelled(plan) ? fail_cancelled(err)
                                : qcow2_fresh_finish(fresh, err);
     qcow2_fresh_free(fresh);

@@ -6,11 +6,15 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <img/checked.h>
 #include <img/image.h>
 #include <img/memory.h>
 #include <img/write.h>
 
 #include "change_target.h"
+
+/* So much is reserved before somebody may cancel again. */
+#define RESERVE_LEN (64ull << 20)
 
 static int parse_prealloc(const char *text, enum qcow2_prealloc *out,
                           struct img_error *err)
@@ -74,6 +78,24 @@ static int check_raw(const struct chain_change_target *target,
     return 0;
 }
 
+static int reserve(const struct chain_change_target *target, uint64_t off,
+                   bool is_full, struct img_error *err)
+{
+    const volatile int *cancel = target->request->cancel;
+    uint64_t end = target->request->size;
+
+    for (; off < end; off += img_min(RESERVE_LEN, end - off)) {
+        if (cancel && *cancel) {
+            return img_fail(err, IMG_CANCELLED, "cancelled");
+        }
+        if (img_file_reserve(target->file, off, img_min(RESERVE_LEN, end - off),
+                             is_full, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* What could not be reserved leaves the file as it was. */
 static int resize_raw(struct chain_change_target *target,
                       enum qcow2_prealloc prealloc, struct img_error *err)
@@ -89,8 +111,7 @@ static int resize_raw(struct chain_change_target *target,
         return -1;
     }
     if (prealloc != QCOW2_PREALLOC_OFF &&
-        img_file_reserve(target->file, old_len, len - old_len,
-                         prealloc == QCOW2_PREALLOC_FULL, err) < 0) {
+        reserve(target, old_len, prealloc == QCOW2_PREALLOC_FULL, err) < 0) {
         (void)img_file_resize(target->file, old_len, &ignored);
         return -1;
     }

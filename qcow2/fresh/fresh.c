@@ -18,6 +18,8 @@
 #include "fresh_impl.h"
 
 #define SECTOR_LEN 512u
+/* So much is reserved before somebody may cancel again. */
+#define RESERVE_LEN (64ull << 20)
 
 int fresh_wipe(const struct qcow2_fresh *fresh, struct img_file *file,
                uint64_t off, uint64_t len, struct img_error *err)
@@ -182,6 +184,12 @@ void qcow2_fresh_free(struct qcow2_fresh *fresh)
     free(fresh);
 }
 
+void qcow2_fresh_cancel_by(struct qcow2_fresh *fresh,
+                           const volatile int *cancel)
+{
+    fresh->cancel = cancel;
+}
+
 uint32_t qcow2_fresh_granule(const struct qcow2_fresh *fresh)
 {
     return fresh->header.subcluster_len;
@@ -216,7 +224,16 @@ static int reserve(struct qcow2_fresh *fresh, struct img_error *err)
     if (fresh->prealloc < QCOW2_PREALLOC_FALLOC || len == 0) {
         return 0;
     }
-    return img_file_reserve(file, 0, len, is_full, err);
+    for (uint64_t off = 0; off < len; off += RESERVE_LEN) {
+        if (fresh->cancel && *fresh->cancel) {
+            return img_fail(err, IMG_CANCELLED, "cancelled");
+        }
+        if (img_file_reserve(file, off, img_min(RESERVE_LEN, len - off),
+                             is_full, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* The first sector makes it an image, when all else is stable. */

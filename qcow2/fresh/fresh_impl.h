@@ -110,7 +110,8 @@ struct qcow2_fresh {
     uint64_t settled_off; /* so have clusters before it: a multiple of them */
     bool is_broken;       /* a call failed half-way */
     bool is_finished;
-    uint8_t *first; /* the first cluster */
+    uint8_t *first;             /* the first cluster */
+    const volatile int *cancel; /* NULL: nobody asks */
 };
 
 /* IMG_USAGE after a failure and after the end. */

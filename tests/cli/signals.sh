@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # SIGUSR1 says how far the work is, with or without -p; SIGINT and SIGTERM end
-# it with a message and the exit code for what could not be judged.
+# it with a message and the exit code for what could not be judged. So do they
+# where space is reserved.
 . "$(dirname "$0")/../lib.sh"
 requires python3
 
@@ -10,6 +11,7 @@ requires python3
 dd if=/dev/urandom of=a.raw bs=1M count=256 status=none
 cp a.raw b.raw
 python3 - "$imgchain" <<'PYTHON' || fail 'signals are not handled'
+import os
 import re
 import signal
 import subprocess
@@ -58,4 +60,39 @@ def stop(number, delay):
 assert any(ask() for _ in range(10)), "SIGUSR1 is never answered"
 for number in (signal.SIGINT, signal.SIGTERM):
     assert any(stop(number, (n % 10 + 1) * 0.004) for n in range(40)), number
+
+
+def reserve(args, path, left, delay):
+    """One SIGINT; was it met before all was written? Then LEFT is left."""
+    work = subprocess.Popen(
+        [sys.argv[1], *args],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    time.sleep(delay)
+    work.send_signal(signal.SIGINT)
+    _, err = work.communicate()
+    size = os.stat(path).st_size if os.path.exists(path) else None
+    if work.returncode == 0:
+        assert size >= 512 << 20, size
+        os.remove(path)
+        return False
+    assert work.returncode == 1, (work.returncode, err)
+    assert err.startswith(b"imgchain: " + path.encode() + b": cancelled"), err
+    assert size == left, size
+    return True
+
+
+full = "preallocation=full"
+for path, args, left in (
+        ("new.qcow2", ["create", "-f", "qcow2", "-o", full], None),
+        ("new.raw", ["create", "-f", "raw", "-o", full], None),
+        ("old.raw", ["resize", "-f", "raw", "--" + full], 4096)):
+    for n in range(40):
+        if left:
+            with open(path, "wb") as file:
+                file.truncate(left)
+        if reserve([*args, path, "512M"], path, left, (n % 10 + 1) * 0.01):
+            break
+    else:
+        sys.exit(f"{path}: never met at work")
 PYTHON

@@ -444,6 +444,22 @@ START_TEST(test_order)
 }
 END_TEST
 
+START_TEST(test_cancelled_while_reserving)
+{
+    struct qcow2_create_options options = small(65536, 1 << 20);
+    volatile int cancel = 0;
+    struct image im;
+
+    options.prealloc = QCOW2_PREALLOC_FULL;
+    begin(&im, &options);
+    qcow2_fresh_cancel_by(im.fresh, &cancel);
+    cancel = 1;
+    unit_fails(qcow2_fresh_finish(im.fresh, &err), &err, IMG_CANCELLED,
+               "cancelled");
+    end(&im);
+}
+END_TEST
+
 START_TEST(test_refused)
 {
     struct qcow2_create_options options = small(65536, 1 << 20);
@@ -567,4 +583,5 @@ START_TEST(test_bitmaps_refused)
 END_TEST
 
 UNIT_SUITE("fresh", test_random, test_packing, test_packing_width, test_order,
-           test_refused, test_bitmaps, test_bitmaps_refused)
+           test_cancelled_while_reserving, test_refused, test_bitmaps,
+           test_bitmaps_refused)

@@ -33,6 +33,10 @@ int qcow2_fresh_new(struct img_file *file, struct img_file *data_file,
 /* Also of one that was not finished: what is in the file is no image then. */
 void qcow2_fresh_free(struct qcow2_fresh *fresh);
 
+/* Reserving space, which can take long, is IMG_CANCELLED when *CANCEL. */
+void qcow2_fresh_cancel_by(struct qcow2_fresh *fresh,
+                           const volatile int *cancel);
+
 /* Guest offsets and lengths below are multiples of this, but for the end of
    the disk: the cluster, or the subcluster with extended L2. */
 uint32_t qcow2_fresh_granule(const struct qcow2_fresh *fresh);
