@@ -113,7 +113,7 @@ const struct option_spec copy_options[] = {
      option_flag, AT(target_is_zero)},
     {'l', "snapshot", "NAME", "copy an internal snapshot of SOURCE",
      option_snapshot, AT(snapshot)},
-    {'S', "sparse-size", "SIZE", "so many zeros are a hole (4k); 0: don't look",
+    {'S', "sparse-size", "SIZE", "so many zeros are a hole (4k); 0: no holes",
      option_sparse, 0},
     {0, "bitmaps", NULL, "copy the persistent bitmaps, too", option_flag,
      AT(bitmaps)},

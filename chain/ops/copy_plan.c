@@ -232,6 +232,18 @@ int chain_copy_check_compress(const struct chain_copying *copying,
     return 0;
 }
 
+/* Who wants no holes, not even where the source has some, gets none. */
+static void allocate_all(struct chain_copying *copying)
+{
+    const struct chain_copy_request *request = copying->request;
+    struct qcow2_create_options *options = &copying->plan.qcow2;
+
+    if (request->sparse_len == 0 && !request->compress &&
+        !copying->is_shallow && options->prealloc < QCOW2_PREALLOC_FALLOC) {
+        options->prealloc = QCOW2_PREALLOC_FALLOC;
+    }
+}
+
 int chain_copy_plan_new(struct chain_copying *copying, struct img_error *err)
 {
     struct chain_create_plan *plan = &copying->plan;
@@ -243,6 +255,7 @@ int chain_copy_plan_new(struct chain_copying *copying, struct img_error *err)
     plan->qcow2.virtual_len = chain_virtual_len(copying->source);
     plan->has_size = true;
     inherit(copying);
+    allocate_all(copying);
     if (plan_backing(copying, err) != 0 || chain_plan_finish(plan, err) != 0 ||
         chain_copy_check_compress(copying, err) != 0) {
         return -1;

@@ -30,6 +30,17 @@ expect_no_stderr
 expect_equal active.qcow2 full.raw raw
 [ "$(stat -c %b full.raw)" -lt 40960 ] || fail 'the raw file has no holes'
 
+# -S 0: allocated throughout.
+for format in raw qcow2; do
+    run copy -q -f qcow2 -O "$format" -S 0 active.qcow2 whole
+    expect_exit 0
+    expect_equal active.qcow2 whole "$format"
+    [ "$(($(stat -c %b whole) * 512))" -ge "$(stat -c %s full.raw)" ] ||
+        fail "the $format file has holes"
+done
+expect_sound whole
+rm whole
+
 # Shallow: the same backing file, spelled for where the copy stands.
 mkdir elsewhere
 run copy --shallow -f qcow2 --output json active.qcow2 elsewhere/s.qcow2

@@ -40,7 +40,8 @@ struct chain_copy_request {
                             options and format are as they are there */
     bool target_is_zero; /* only with into_existing, not with shallow; checked
                             first */
-    uint64_t sparse_len; /* -S; 0: never look for zeros; default 4096 */
+    uint64_t sparse_len; /* -S; 0: never look for zeros, and a new full copy is
+                            allocated throughout; default 4096 */
     bool bitmaps;        /* persistent bitmaps of the active layer, too */
     bool skip_broken_bitmaps;
     enum chain_cache source_cache, dest_cache; /* -T, -t */
