@@ -102,7 +102,7 @@ static void inherit(struct chain_job *job)
 }
 
 /* LAYER's file by a name that leads to it from the new image's folder. */
-static char *backing_text(const struct chain_job *job,
+static char *backing_text(struct chain_job *job,
                           const struct chain_layer *layer,
                           struct img_error *err)
 {
@@ -120,9 +120,13 @@ static char *backing_text(const struct chain_job *job,
         img_error_set_path(err, path);
         return NULL;
     }
-    return job->request.style == CHAIN_MAKE_ABSOLUTE
-               ? chain_name_absolute(path, err)
-               : chain_name_relative(job->request.path, path, err);
+    /* A device stays where it is when images are moved together. */
+    job->is_absolute =
+        job->request.style == CHAIN_MAKE_ABSOLUTE ||
+        (job->request.style == CHAIN_NAME_AS_GIVEN &&
+         img_file_kind(chain_layer_file(layer)) == IMG_FILE_BLOCK);
+    return job->is_absolute ? chain_name_absolute(path, err)
+                            : chain_name_relative(job->request.path, path, err);
 }
 
 static int plan_backing(struct chain_job *job, struct img_error *err)
@@ -201,9 +205,8 @@ static int judge(struct chain_job *job, struct img_error *err)
     };
 
     if (!job->purpose.backing_text) {
-        question.require = request->style == CHAIN_MAKE_ABSOLUTE
-                               ? CHAIN_REQUIRE_ABSOLUTE
-                               : CHAIN_REQUIRE_RELATIVE;
+        question.require =
+            job->is_absolute ? CHAIN_REQUIRE_ABSOLUTE : CHAIN_REQUIRE_RELATIVE;
     }
     return chain_validate(&question, &job->report, err);
 }

@@ -14,7 +14,8 @@ struct chain_purpose {
     const char *active;        /* the disk's active layer */
     const char *active_format; /* NULL: probe */
     const char *backing_text;  /* to record; NULL: in the request's style,
-                                  relative when it has none */
+                                  relative when it has none (devices:
+                                  absolute) */
     unsigned max_depth;
     int engine;
 };
@@ -27,6 +28,7 @@ struct chain_job {
                              the job lives, so that nobody writes it */
     struct chain_create_plan plan;
     struct chain_creation creation;
+    bool is_absolute; /* the backing name that is recorded */
     enum chain_creation_kind kind;
     struct chain_report *report; /* NULL: not judged */
 };

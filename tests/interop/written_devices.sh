@@ -84,6 +84,25 @@ judges 0
 cmp source "$device" || fail 'copy -n'
 "$imgchain" commit -q -f qcow2 over.qcow2
 qemu-io -r -f raw -c 'read -q -P 9 1M 1M' "$device" || fail 'commit'
+# Of a device the absolute path is recorded, unless another is asked for.
+named()
+{
+    qemu-img info -U --output json "$1" | grep -qF "\"backing-filename\": \"$2\"" ||
+        fail "backing name of $1"
+}
+relative=$(realpath --relative-to=. "$device")
+"$imgchain" create -q --for snapshot --source "$device" --source-format raw a
+"$imgchain" create -q --for snapshot --source "$device" --source-format raw \
+    --relative b
+"$imgchain" snapshot -q --disk "$device=c,format=raw"
+named a "$device"
+named b "$relative"
+named c "$device"
+for over in a c; do
+    "$imgchain" validate snapshot -q --source "$device" --source-format raw \
+        --dest "$dir/$over" --dest-format qcow2 || fail "validate $over"
+done
+
 qemu-img create -q -f qcow2 base.qcow2 8M
 "$imgchain" create -q -f qcow2 -b "$dir/base.qcow2" -F qcow2 "$device"
 "$imgchain" rebase -q -f qcow2 -b '' "$device"

@@ -59,9 +59,10 @@ IMG_PUBLIC int chain_create(const struct chain_create_request *request,
 /*
  * Create what OPERATION on ACTIVE wants as its destination, such that
  * chain_validate accepts it: size, format (qcow2 unless REQUEST says raw),
- * backing name (relative unless asked otherwise), backing format, cluster
- * length, extended L2 and compression type of the source's kind. REQUEST's
- * size and backing are not used; its options go before.
+ * backing name (relative unless asked otherwise; of a device, absolute),
+ * backing format, cluster length, extended L2 and compression type of the
+ * source's kind. REQUEST's size and backing are not used; its options go
+ * before.
  */
 IMG_PUBLIC int chain_create_for(enum chain_operation operation,
                                 const char *active, const char *active_format,
