@@ -97,12 +97,17 @@ static int fail_unknown(const char *group, const char *name)
     char shown[256];
     const char *near = command_nearest(group, name);
     const char *space = group ? " " : "";
+    const char *what = name[0] == '-' ? "option" : "command";
 
     img_escape(name, strlen(name), shown, sizeof(shown));
-    message_failed("unknown %s %s%s%s%s%s%s",
-                   name[0] == '-' ? "option" : "command", group ? group : "",
-                   space, shown, near ? "; did you mean " : "",
-                   near ? near : "", near ? "?" : "");
+    if (near) {
+        message_failed("unknown %s %s%s%s; did you mean %s?", what,
+                       group ? group : "", space, shown, near);
+    } else {
+        message_failed("unknown %s %s%s%s; see imgchain %s%s--help", what,
+                       group ? group : "", space, shown, group ? group : "",
+                       space);
+    }
     return EXIT_USAGE;
 }
 

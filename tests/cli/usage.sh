@@ -8,8 +8,10 @@
 refuses 2 'no command given; see imgchain --help'
 refuses 2 'unknown command infp; did you mean info?' infp
 refuses 2 'unknown command comapre; did you mean compare?' comapre a b
-refuses 2 'unknown command frobnicate' frobnicate
-refuses 2 'unknown command a\x1bb' $'a\eb'
+refuses 2 'unknown command frobnicate; see imgchain --help' frobnicate
+refuses 2 'unknown command a\x1bb; see imgchain --help' $'a\eb'
+refuses 2 'unknown command validate zzz; see imgchain validate --help' \
+    validate zzz
 refuses 2 'unknown option --versoin; did you mean --version?' --versoin
 refuses 2 'validate: no operation given; see imgchain validate --help' validate
 refuses 2 'unknown command validate snapsht; did you mean snapshot?' \
