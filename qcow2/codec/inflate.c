@@ -158,25 +158,23 @@ static int fail_zstd(struct img_error *err, const char *found, size_t done,
  * One frame as QEMU decodes it. A window that is smaller than a cluster bounds
  * each block of the frame, which decoding in one go does not look at.
  */
-static size_t stream_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
-                           size_t frame_len, uint8_t *out, size_t room)
+static size_t stream_frame(ZSTD_DCtx *zstd, ZSTD_inBuffer frame,
+                           ZSTD_outBuffer room)
 {
-    ZSTD_inBuffer i = {frame, frame_len, 0};
-    ZSTD_outBuffer o = {out, room, 0};
-    size_t ret = ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
-    size_t in_pos, out_pos;
+    size_t ret, in_pos, out_pos;
 
+    ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
     do {
-        in_pos = i.pos;
-        out_pos = o.pos;
-        ret = ZSTD_decompressStream(zstd, &o, &i);
+        in_pos = frame.pos;
+        out_pos = room.pos;
+        ret = ZSTD_decompressStream(zstd, &room, &frame);
     } while (!ZSTD_isError(ret) && ret != 0 &&
-             (i.pos > in_pos || o.pos > out_pos));
+             (frame.pos > in_pos || room.pos > out_pos));
     if (ZSTD_isError(ret)) {
         return ret;
     }
     /* An end that was not reached is what too little room is elsewhere. */
-    return ret == 0 ? o.pos : (size_t)-ZSTD_error_dstSize_tooSmall;
+    return ret == 0 ? room.pos : (size_t)-ZSTD_error_dstSize_tooSmall;
 }
 
 static size_t decode_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
@@ -185,7 +183,8 @@ static size_t decode_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
     uint64_t window = frame_window(frame, frame_len);
 
     return window > 0 && window <= ZSTD_STREAM_MAX
-               ? stream_frame(zstd, frame, frame_len, out, room)
+               ? stream_frame(zstd, (ZSTD_inBuffer){frame, frame_len, 0},
+                              (ZSTD_outBuffer){out, room, 0})
                : ZSTD_decompressDCtx(zstd, out, room, frame, frame_len);
 }
 
