@@ -17,7 +17,7 @@ endforeach()
 add_library(libimgchain SHARED ${objects})
 target_link_libraries(libimgchain PRIVATE
   imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
-  PkgConfig::LIBISAL
+  PkgConfig::LIBISAL PkgConfig::NETTLE
   PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads)
 target_link_options(libimgchain PRIVATE
   "LINKER:--version-script=${version_script}")
@@ -51,6 +51,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/compare.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/copy.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/create.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/digest.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h

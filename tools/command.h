@@ -46,13 +46,15 @@ struct command {
 extern const struct command commands[];
 
 extern const struct option_spec info_options[], map_options[], check_options[],
-    compare_options[], tree_options[], validate_snapshot_options[],
-    validate_copy_options[], create_options[], copy_options[], rebase_options[],
-    commit_options[], amend_options[], resize_options[], snapshot_options[];
+    compare_options[], digest_options[], tree_options[],
+    validate_snapshot_options[], validate_copy_options[], create_options[],
+    copy_options[], rebase_options[], commit_options[], amend_options[],
+    resize_options[], snapshot_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
 int cmd_check(void *opaque, char **operands, int nr);
+int cmd_digest(void *opaque, char **operands, int nr);
 int cmd_compare(void *opaque, char **operands, int nr);
 int cmd_validate_snapshot(void *opaque, char **operands, int nr);
 int cmd_validate_copy(void *opaque, char **operands, int nr);

@@ -3,6 +3,7 @@
 #include <img/memory.h>
 #include <json-c/json_c_version.h>
 #include <libdeflate.h>
+#include <nettle/version.h>
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
@@ -137,6 +138,8 @@ int version_print(void)
     output_printf(out, "libdeflate %s (built with)\n",
                   LIBDEFLATE_VERSION_STRING);
     output_printf(out, "liburing %s (built with)\n", IMGCHAIN_LIBURING_VERSION);
+    output_printf(out, "nettle %d.%d\n", nettle_version_major(),
+                  nettle_version_minor());
     output_printf(out, "zlib %s\n", zlibVersion());
     output_printf(out, "zstd %s\n", ZSTD_versionString());
     return finish(out);

@@ -37,6 +37,13 @@ struct compare_values {
     bool direct;
 };
 
+struct digest_values {
+    struct common_values common;
+    const char *snapshot;
+    bool flat;
+    bool direct;
+};
+
 struct tree_values {
     struct common_values common;
     bool recursive;

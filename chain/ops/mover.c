@@ -314,9 +314,10 @@ static void set_units(struct chain_mover *mover,
     uint32_t zero_unit = mover->sink->granule;
 
     mover->unit = mover->sink->granule;
-    if (options->compress && mover->sink->unit_len > 0) {
+    if ((options->compress || options->digest) && mover->sink->unit_len > 0) {
         mover->unit = mover->sink->unit_len;
         work->unit_len = mover->unit;
+        work->digest = options->digest;
         work->compression = options->compression;
         work->effort = options->effort;
         mover->is_sharing = false;

@@ -6,8 +6,8 @@
  * The calling thread walks (it pushes extents, ascending), keeps reads and
  * writes in flight through one engine, and asks the sink for places, in guest
  * order: with the same input the output is the same, whatever the timing.
- * Other threads only compute: inflate, deflate, look for zeros. A byte budget
- * bounds what is in flight. Where threads cannot be had the calling one
+ * Other threads only compute: inflate, deflate, digest, look for zeros. A byte
+ * budget bounds what is in flight. Where threads cannot be had the calling one
  * computes.
  */
 #ifndef CHAIN_OPS_MOVER_H
@@ -25,7 +25,8 @@
 struct chain_sink {
     const struct chain_sink_ops *ops;
     uint32_t granule;  /* data and zeros are told apart in this unit */
-    uint32_t unit_len; /* compressed: guest bytes of one unit; 0: it cannot */
+    uint32_t unit_len; /* guest bytes of a unit to be compressed, or digested;
+                          0: it cannot */
 };
 
 struct chain_sink_ops {
@@ -39,6 +40,11 @@ struct chain_sink_ops {
     /* The unit at OFF is stored as LEN bytes. NULL where unit_len is 0. */
     int (*compressed)(struct chain_sink *sink, uint64_t off, uint32_t len,
                       struct qcow2_place *out, struct img_error *err);
+    /* NULL, or instead of data and compressed: nothing is written, the sink
+       has the BYTES of [OFF, OFF + LEN) for the time of the call, or what a
+       unit became. */
+    int (*take)(struct chain_sink *sink, uint64_t off, uint64_t len,
+                const void *bytes, size_t bytes_len, struct img_error *err);
 };
 
 /* sink_fresh.c, sink_raw.c, sink_edit.c. SINK is the caller's memory. */
@@ -89,6 +95,7 @@ struct chain_mover_options {
     bool compress;       /* the sink's units, with COMPRESSION and EFFORT */
     enum qcow2_compression compression;
     enum qcow2_effort effort;
+    bool digest; /* the sink's units become their SHA-256 */
     const volatile int *cancel;
     /* Guest bytes pushed that are done; from the calling thread. */
     void (*progress)(void *opaque, uint64_t done);

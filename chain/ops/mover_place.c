@@ -338,9 +338,26 @@ static int place_stored(struct writing *writing, const struct chain_run *out,
     return fill_stage(writing, out, done, err);
 }
 
+/* The sink takes OUT's bytes itself. */
+static int hand_over(struct writing *writing, const struct chain_run *out,
+                     struct img_error *err)
+{
+    struct chain_sink *sink = writing->mover->sink;
+    const struct chain_parcel *parcel = writing->parcel;
+    bool is_stored = out->kind == CHAIN_RUN_STORED;
+    const uint8_t *bytes = is_stored ? parcel->packed : parcel->buf;
+    size_t len = is_stored ? out->stored_len : (size_t)out->len;
+
+    return sink->ops->take(sink, out->guest_off, out->len, bytes + out->buf_off,
+                           len, err);
+}
+
 static int place_out(struct writing *writing, struct chain_run *out, bool *done,
                      struct img_error *err)
 {
+    if (out->kind != CHAIN_RUN_ZERO && writing->mover->sink->ops->take) {
+        return hand_over(writing, out, err);
+    }
     switch (out->kind) {
     case CHAIN_RUN_ZERO:
         return place_zero(writing, out, done, err);

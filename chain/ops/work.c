@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <img/checked.h>
+#include <img/hash.h>
 #include <img/memory.h>
 
 #include "diff.h"
@@ -128,9 +129,38 @@ static int deflate_unit(struct chain_work *work, struct chain_parcel *parcel,
     return 0;
 }
 
-static int deflate_run(struct chain_work *work, struct chain_parcel *parcel,
-                       const struct chain_run *run, uint32_t *packed_len,
-                       struct img_error *err)
+/* PART becomes its digest. A unit is larger than one, but for the disk's last
+   one. */
+static int digest_unit(struct chain_parcel *parcel, struct chain_run *part,
+                       uint32_t *packed_len, struct img_error *err)
+{
+    if (parcel->packed_len - *packed_len < IMG_SHA256_LEN) {
+        return img_fail(err, IMG_LIMIT,
+                        "found a last block of %llu bytes, expected at least "
+                        "%u",
+                        (unsigned long long)part->len, IMG_SHA256_LEN);
+    }
+    img_sha256_of(parcel->buf + part->buf_off, (size_t)part->len,
+                  parcel->packed + *packed_len);
+    part->kind = CHAIN_RUN_STORED;
+    part->buf_off = *packed_len;
+    part->stored_len = IMG_SHA256_LEN;
+    *packed_len += IMG_SHA256_LEN;
+    return 0;
+}
+
+static int pack_unit(struct chain_work *work, struct chain_parcel *parcel,
+                     struct chain_run *part, uint32_t *packed_len,
+                     struct img_error *err)
+{
+    return work->options->digest
+               ? digest_unit(parcel, part, packed_len, err)
+               : deflate_unit(work, parcel, part, packed_len, err);
+}
+
+static int pack_run(struct chain_work *work, struct chain_parcel *parcel,
+                    const struct chain_run *run, uint32_t *packed_len,
+                    struct img_error *err)
 {
     for (uint64_t done = 0; done < run->len;) {
         struct chain_run part = cut(run, done, work->options->unit_len);
@@ -138,7 +168,7 @@ static int deflate_run(struct chain_work *work, struct chain_parcel *parcel,
             work->options->zero_unit > 0 && take_for_zero(parcel, &part);
         done += part.len;
         if ((!is_zero &&
-             deflate_unit(work, parcel, &part, packed_len, err) != 0) ||
+             pack_unit(work, parcel, &part, packed_len, err) != 0) ||
             chain_parcel_add_out(parcel, &part, err) != 0) {
             return -1;
         }
@@ -154,7 +184,7 @@ static int do_run(struct chain_work *work, struct chain_parcel *parcel,
         return chain_parcel_add_out(parcel, run, err);
     }
     if (work->options->unit_len > 0) {
-        return deflate_run(work, parcel, run, packed_len, err);
+        return pack_run(work, parcel, run, packed_len, err);
     }
     if (work->options->zero_unit > 0) {
         return search_zeros(work, parcel, run, err);
@@ -171,7 +201,7 @@ static int do_all(struct chain_work *work, struct chain_parcel *parcel,
     if (inflate_all(work, parcel, err) != 0) {
         return -1;
     }
-    if (options->unit_len > 0 && !work->deflater &&
+    if (options->unit_len > 0 && !options->digest && !work->deflater &&
         qcow2_deflater_new(options->compression, options->effort,
                            &work->deflater, err) != 0) {
         return -1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is computed on a parcel: inflating, looking for zeros, deflating. On
+ * What is computed on a parcel: inflating, looking for zeros, deflating,
+ * digesting. On
  * any thread; no I/O.
  */
 #ifndef CHAIN_OPS_WORK_H
@@ -14,6 +15,7 @@ struct chain_work_options {
     uint32_t zero_unit; /* data is searched for zeros in this aligned unit;
                            0: it is not */
     uint32_t unit_len;  /* compressed in units of this; 0: it is not */
+    bool digest;        /* a unit becomes its SHA-256 instead */
     enum qcow2_compression compression;
     enum qcow2_effort effort;
 };

@@ -6,7 +6,7 @@
 # Which room a public header belongs to.
 declare -A room_of=(
     [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
-    [img/json.h]=base [img/memory.h]=base [img/size.h]=base
+    [img/hash.h]=base [img/json.h]=base [img/memory.h]=base [img/size.h]=base
     [img/visibility.h]=base
     [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/engine.h]=engine
@@ -20,7 +20,7 @@ declare -A room_of=(
     [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
-    [chain/compare.h]=ops [chain/validate.h]=ops
+    [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops)
 # Which rooms each folder may see.
@@ -45,6 +45,7 @@ declare -A homes=(
     [zstd]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [zlib]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [isa-l]='^(qcow2/codec/deflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [nettle]='^(libimg/base/hash\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 
 # check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?

@@ -45,6 +45,12 @@ static inline uint32_t img_load_le32(const uint8_t *p)
     return le32toh(v);
 }
 
+static inline void img_store_le64(uint8_t *p, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(p, &v, sizeof(v));
+}
+
 static inline uint64_t img_load_le64(const uint8_t *p)
 {
     uint64_t v;
