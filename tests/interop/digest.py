@@ -80,4 +80,4 @@ def check(chain):
 
 
 if __name__ == "__main__":
-    sys.exit(cases.run(check, default_number=80, first_seed=90000))
+    sys.exit(cases.run(check, default_number=50, first_seed=90000))
