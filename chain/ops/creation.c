@@ -304,8 +304,8 @@ void chain_creation_fini(struct chain_creation *creation)
 static int check_existing(const char *path, const struct img_roots *roots,
                           struct img_error *err)
 {
-    const struct img_open_options options = {.lock = IMG_LOCK_NONE,
-                                             .roots = roots};
+    const struct img_open_options options = {
+        .lock = IMG_LOCK_NONE, .writable = true, .roots = roots};
     struct img_lock_holder holder;
     IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
 

@@ -127,6 +127,8 @@ static int take_over(int fd, const struct img_stamp *old, struct img_error *err)
     return 0;
 }
 
+/* A new file needs no right to write the old one, but who took that right away
+   meant that it stays as it is. */
 static int open_old(struct img_newfile *newfile, struct img_stamp *stamp,
                     struct img_error *err)
 {
@@ -138,6 +140,12 @@ static int open_old(struct img_newfile *newfile, struct img_stamp *stamp,
 
     if (fd < 0) {
         return img_fail_sys(err, errno, "cannot open the file to replace");
+    }
+    if (faccessat(newfile->place.folder_fd, newfile->place.name, W_OK,
+                  AT_EACCESS)) {
+        img_fail_sys(err, errno, "cannot open for writing");
+        close(fd);
+        return -1;
     }
     rc = img_file_open_fd(fd, path, &options, &newfile->old, err);
     close(fd);

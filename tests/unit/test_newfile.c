@@ -219,7 +219,7 @@ START_TEST(test_mode_of_anothers_file)
     scratch_open(&scratch);
     path = scratch_write(&scratch, "image", "old", 3, 0);
     ck_assert_int_eq(chown(path, 123, 456), 0);
-    ck_assert_int_eq(chmod(path, 0664), 0);
+    ck_assert_int_eq(chmod(path, 0676), 0);
     ck_assert_int_eq(chmod(scratch.dir, 0777), 0);
     ck_assert_int_eq(setegid(65534), 0);
     ck_assert_int_eq(seteuid(65534), 0);
@@ -228,7 +228,7 @@ START_TEST(test_mode_of_anothers_file)
     ck_assert_int_eq(setegid(0), 0);
     ck_assert_int_eq(stat(path, &st), 0);
     ck_assert_uint_eq(st.st_uid, 65534);
-    ck_assert_int_eq(st.st_mode & 07777, 0644);
+    ck_assert_int_eq(st.st_mode & 07777, 0666);
     scratch_close(&scratch);
 }
 END_TEST
@@ -348,6 +348,29 @@ START_TEST(test_old_file_in_use)
     img_newfile_free(newfile);
     unit_ok(img_file_open(path, &options, &reader, &err), &err);
     img_file_unref(reader);
+    scratch_close(&scratch);
+}
+END_TEST
+
+/* A new file takes no right over the old one; the old one's is asked for. */
+START_TEST(test_old_file_read_only)
+{
+    const uid_t nobody = 65534;
+    uid_t user = geteuid();
+    const char *path;
+
+    scratch_open(&scratch);
+    path = scratch_write(&scratch, "image", "old", 3, 0);
+    ck_assert_int_eq(chmod(path, 0444), 0);
+    if (user == 0) {
+        ck_assert_int_eq(chmod(scratch.dir, 0777), 0);
+        ck_assert_int_eq(seteuid(nobody), 0);
+    }
+    refuse(path, &replacing, IMG_DENIED,
+           "cannot open for writing: Permission denied");
+    ck_assert_int_eq(seteuid(user), 0);
+    check_content(path, "old");
+    ck_assert_str_eq(names(), "image ");
     scratch_close(&scratch);
 }
 END_TEST
@@ -556,7 +579,8 @@ UNIT_SUITE("newfile", test_appears_when_published, test_vanishes_when_freed,
            test_temporary_name, test_kept, test_long_name, test_replaces,
            test_mode_of_anothers_file, test_replaces_what_is_not_there,
            test_exists_already, test_old_file_changes_hands, test_no_place,
-           test_old_file_in_use, test_links_are_followed, test_roots,
-           test_relative, test_without_rename_flags,
-           test_without_nameless_files, test_link_fails, test_rename_fails,
-           test_flush_fails, test_folder_flush_fails, test_folder_flush)
+           test_old_file_in_use, test_old_file_read_only,
+           test_links_are_followed, test_roots, test_relative,
+           test_without_rename_flags, test_without_nameless_files,
+           test_link_fails, test_rename_fails, test_flush_fails,
+           test_folder_flush_fails, test_folder_flush)

@@ -17,7 +17,8 @@ struct img_newfile;
 struct img_newfile_options {
     bool replace; /* a regular file of that name may be there; it is replaced
                      in one step, its mode and owner are taken over where
-                     permitted. Else it is IMG_USAGE ("exists already") */
+                     permitted. Who may not write it may not replace it. Else
+                     it is IMG_USAGE ("exists already") */
     bool named;   /* under a temporary name (.NAME.imgchain-XXXXXX), which
                      img_newfile_temp_path tells */
     bool direct;  /* O_DIRECT, see img/file.h */
