@@ -5,6 +5,8 @@
  */
 #include <chain/copy.h>
 #include <img/memory.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +38,30 @@ static const char *dest_format(const struct copy_values *values)
 int copy_choices(const void *opaque)
 {
     return choices_create(dest_format(opaque));
+}
+
+void copy_fini(void *values)
+{
+    struct copy_values *copy = values;
+
+    free(copy->backing_word);
+    free(copy->format_word);
+    change_fini(values);
+}
+
+/* qemu-img's older spelling of -B and -F; those go before. */
+static void take_backing(struct copy_values *values)
+{
+    struct change_values *change = &values->change;
+
+    values->backing_word = words_extract(&change->options, "backing_file");
+    values->format_word = words_extract(&change->options, "backing_fmt");
+    if (values->backing_word && !change->backing_name) {
+        change->backing_name = strchr(values->backing_word, '=') + 1;
+    }
+    if (values->format_word && !change->backing_format) {
+        change->backing_format = strchr(values->format_word, '=') + 1;
+    }
 }
 
 /* What getopt cannot tell. Returns false after a message. */
@@ -226,7 +252,7 @@ static int copy(const struct copy_values *values, const char *source,
 
 int cmd_copy(void *opaque, char **operands, int nr)
 {
-    const struct copy_values *values = opaque;
+    struct copy_values *values = opaque;
     const char *source = operands[0];
     struct img_error err;
     IMG_AUTO(img_free_ptr) char *name = NULL;
@@ -237,6 +263,9 @@ int cmd_copy(void *opaque, char **operands, int nr)
                        "several sources are not put together",
                        nr);
         return EXIT_USAGE;
+    }
+    if (!values->no_create) {
+        take_backing(values);
     }
     if (!is_sane(values)) {
         return EXIT_USAGE;

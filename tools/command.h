@@ -70,6 +70,7 @@ int cmd_snapshot(void *opaque, char **operands, int nr);
 /* -o help; and what else the commands' own options need. */
 int create_choices(const void *opaque);
 int copy_choices(const void *opaque);
+void copy_fini(void *values);
 int amend_choices(const void *opaque);
 int snapshot_choices(const void *opaque);
 void snapshot_fini(void *values);

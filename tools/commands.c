@@ -160,7 +160,7 @@ const struct command commands[] = {
         .usage_exit = EXIT_USAGE,
         .run = cmd_copy,
         .choices = copy_choices,
-        .fini = change_fini,
+        .fini = copy_fini,
     },
     {
         .name = "rebase",

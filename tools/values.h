@@ -68,6 +68,8 @@ struct copy_values {
     uint64_t sparse_len; /* -S */
     unsigned threads;    /* -m */
     int effort;          /* enum qcow2_effort */
+    /* -o backing_file and backing_fmt, which -B and -F point into; owned */
+    char *backing_word, *format_word;
 };
 
 struct rebase_values {

@@ -47,11 +47,30 @@ const char *words_take(const char *text, char **word, struct img_error *err)
     return text;
 }
 
+char *words_extract(struct words *words, const char *name)
+{
+    size_t len = strlen(name), left = 0;
+    char *found = NULL;
+
+    for (size_t i = 0; i < words->nr; i++) {
+        char *word = words->at[i];
+        if (strncmp(word, name, len) == 0 && word[len] == '=') {
+            free(found);
+            found = word;
+        } else {
+            words->at[left++] = word;
+        }
+    }
+    words->nr = left;
+    return found;
+}
+
 /* The switches among the options that qemu-img lets stand without a value. */
 static bool is_switch(const char *name)
 {
     static const char *const switches[] = {"lazy_refcounts", "extended_l2",
-                                           "data_file_raw", "nocow"};
+                                           "data_file_raw", "nocow",
+                                           "encryption"};
 
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
         if (strcmp(name, switches[i]) == 0) {

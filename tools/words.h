@@ -33,4 +33,8 @@ const char *words_take(const char *text, char **word, struct img_error *err);
 int words_add_options(struct words *words, const char *text, bool *wants_help,
                       struct img_error *err);
 
+/* Take the words "NAME=..." out: the last of them, to be freed with free(), or
+   NULL. */
+char *words_extract(struct words *words, const char *name);
+
 #endif

@@ -68,6 +68,18 @@ run copy -f qcow2 -B same.qcow2 -F qcow2 active.qcow2 elsewhere/b.qcow2
 expect_exit 0
 expect_line 'backing file        same.qcow2'
 expect_equal elsewhere/b.qcow2 active.qcow2
+# In qemu-img's older words, too; -B goes before them.
+run copy -q -f qcow2 -O qcow2 -o backing_file=same.qcow2,backing_fmt=qcow2 \
+    -o cluster_size=4k active.qcow2 elsewhere/o.qcow2
+expect_exit 0
+run info --output json elsewhere/o.qcow2
+expect_json '[doc["backing-filename"], doc["cluster-size"]] == [
+              "same.qcow2", 4096]'
+expect_equal elsewhere/o.qcow2 active.qcow2
+run copy -f qcow2 -B same.qcow2 -o backing_file=none.qcow2 active.qcow2 \
+    elsewhere/o.qcow2
+expect_exit 0
+expect_line 'backing file        same.qcow2'
 
 # Compressed, with options, verified; options that have no effect are taken.
 run copy -f qcow2 -O qcow2 -c --compress-effort fast -W -C -m 2 --verify \
@@ -188,6 +200,8 @@ refuses 2 '--skip-broken-bitmaps goes with --bitmaps' \
     copy --skip-broken-bitmaps active.qcow2 x.raw
 refuses 2 '--backing-format (-F) goes with --backing (-B)' \
     copy -F qcow2 active.qcow2 x.raw
+refuses 2 '--backing-format (-F) goes with --backing (-B)' \
+    copy -O qcow2 -o backing_fmt=qcow2 active.qcow2 x.qcow2
 refuses 2 '--compress-effort goes with --compress (-c)' \
     copy --compress-effort best active.qcow2 x.raw
 refuses 2 "--compress-effort: 'max' is none of fast, default, best" \

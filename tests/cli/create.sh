@@ -165,6 +165,8 @@ M, G, T, P, E" create x.raw 1Q
 refuses 2 'unknown option -1; see imgchain create --help' create x.raw -1
 refuses 2 "--options: ',' has an empty option" create -o , x.raw 1M
 refuses 2 "--options: 'size' has an option without a value" create -o size x
+refuses 1 "x: option: found \"encryption\", expected none: encrypted images \
+cannot be made" create -f qcow2 -o encryption x 1M
 refuses 2 '--absolute does not go with --relative' \
     create --relative --absolute x.raw 1M
 refuses 2 "--for: 'clone' is none of snapshot, copy, shallow-copy" \
