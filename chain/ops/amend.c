@@ -9,12 +9,14 @@
 #include <chain/amend.h>
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <chain/formats.h>
 #include <img/memory.h>
 
 #include "change_target.h"
+#include "overlay.h"
 
 #define NAME_LEN 64u
 
@@ -236,8 +238,14 @@ static int check_backing(const struct chain_change_target *target,
     if (chain_open(target->request->path, &options, &chain, err) < 0) {
         return -1;
     }
+    int r = chain_backing_check_raw(chain, backing->format, err);
+    if (r < 0 && err->code == IMG_FORMAT) {
+        size_t used = strlen(err->text);
+        (void)snprintf(err->text + used, sizeof(err->text) - used,
+                       "; rebase -u --force records it all the same");
+    }
     chain_free(chain);
-    return 0;
+    return r;
 }
 
 static int check_size(const struct chain_change_target *target,

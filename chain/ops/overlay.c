@@ -101,6 +101,27 @@ int chain_overlay_edit(const struct chain_overlay *overlay,
     return r;
 }
 
+int chain_backing_check_raw(const struct chain *chain, const char *format,
+                            struct img_error *err)
+{
+    const struct chain_layer *layer = chain_layer_at(chain, 1);
+    struct chain_probe probe;
+
+    if (strcmp(format, "raw") != 0 || chain_layer_ref(layer)->has_slice) {
+        return 0;
+    }
+    if (chain_probe(chain_layer_file(layer), &probe, err) < 0) {
+        return -1;
+    }
+    if (strcmp(probe.format->name, "raw") == 0) {
+        return 0;
+    }
+    img_fail(err, IMG_FORMAT, "it is said to be raw, but looks like %s",
+             probe.format->name);
+    img_error_set_path(err, chain_layer_path(layer));
+    return -1;
+}
+
 void chain_backing_fini(struct chain_backing *backing)
 {
     free(backing->name);

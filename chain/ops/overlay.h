@@ -45,6 +45,12 @@ struct chain_backing {
     char *format; /* NULL: none, or not known yet */
 };
 void chain_backing_fini(struct chain_backing *backing);
+/*
+ * Raw is believed of any file, and shows garbage where it is wrong: IMG_FORMAT
+ * when FORMAT, that of CHAIN's layer 1, is raw and the file looks like another.
+ */
+int chain_backing_check_raw(const struct chain *chain, const char *format,
+                            struct img_error *err);
 
 /*
  * What REQUEST asks for: the name is parsed and brought into the style that is

@@ -365,28 +365,6 @@ static int rebase_safely(struct rebase *r, struct img_error *err)
 
 /* ---- Unsafe: nothing but the header, if it makes sense. */
 
-/* Raw is believed of any file, and shows garbage where it is wrong. */
-static int check_raw(const struct chain *chain, const char *format,
-                     struct img_error *err)
-{
-    const struct chain_layer *layer = chain_layer_at(chain, 1);
-    struct chain_probe probe;
-
-    if (strcmp(format, "raw") != 0 || chain_layer_ref(layer)->has_slice) {
-        return 0;
-    }
-    if (chain_probe(chain_layer_file(layer), &probe, err) < 0) {
-        return -1;
-    }
-    if (strcmp(probe.format->name, "raw") == 0) {
-        return 0;
-    }
-    img_fail(err, IMG_FORMAT, "it is said to be raw, but looks like %s",
-             probe.format->name);
-    img_error_set_path(err, chain_layer_path(layer));
-    return -1;
-}
-
 static int rebase_unsafely(struct rebase *r, struct img_error *err)
 {
     const struct chain_rebase_request *request = r->request;
@@ -401,7 +379,8 @@ static int rebase_unsafely(struct rebase *r, struct img_error *err)
     if (chain_overlay_chain(&r->overlay, backing->name, backing->format, &chain,
                             err) < 0 ||
         settle_format(backing, chain, err) < 0 ||
-        (!request->force && check_raw(chain, backing->format, err) < 0)) {
+        (!request->force &&
+         chain_backing_check_raw(chain, backing->format, err) < 0)) {
         rc = -1;
     }
     chain_free(chain);

@@ -63,8 +63,19 @@ for option in backing_file backing_fmt compat data_file data_file_raw \
     grep -q "^  $option=" "$test_dir/stdout" || fail "no $option"
 done
 
-# Refused, and nothing is changed.
+# The backing file's format; not raw where the file looks like another.
+make_image base.qcow2 1M
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2
+run amend -f qcow2 -o backing_fmt=raw over.qcow2
+expect_exit 1
+expect_stderr <<<"imgchain: base.qcow2: it is said to be raw, but looks like \
+qcow2; rebase -u --force records it all the same"
 truncate -s 1M plain.raw
+qemu-img rebase -u -f qcow2 -b plain.raw -F qcow2 over.qcow2
+run amend -f qcow2 -o backing_fmt=raw over.qcow2
+expect_exit 0
+
+# Refused, and nothing is changed.
 remember
 refuses 2 'amend: found 0 operands, expected FILE; see imgchain amend --help' \
     amend -o compat=1.1
