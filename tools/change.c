@@ -2,12 +2,15 @@
 /* What the commands that write images have in common: see change.h. */
 #include "change.h"
 
+#include <chain/formats.h>
 #include <chain/name.h>
 #include <img/image.h>
 #include <img/memory.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "image_opts.h"
 #include "message.h"
 #include "progress.h"
 #include "session.h"
@@ -71,37 +74,64 @@ void change_fini(void *values)
     words_fini(&change->options);
 }
 
-int change_path(const char *operand, char **out, struct img_error *err)
+static int fail_more(struct img_error *err)
 {
-    struct chain_ref ref = {.path = NULL};
-    int rc = chain_operand_parse(operand, &ref, err);
-
-    if (rc == 0 &&
-        (ref.format || ref.has_slice || ref.backing || ref.is_backing_null)) {
-        rc = img_fail(err, IMG_UNSUPPORTED,
-                      "names more than a file: found options, expected the "
-                      "path of what is to be written");
-    }
-    *out = rc == 0 ? img_steal(&ref.path) : NULL;
-    chain_ref_fini(&ref);
-    if (rc < 0) {
-        img_error_set_path(err, operand);
-    }
-    return rc;
+    return img_fail(err, IMG_UNSUPPORTED,
+                    "names more than a file: found options, expected the path "
+                    "of what is to be written");
 }
 
-int change_format(const struct change_values *values, const char *path,
-                  const char **out, struct img_error *err)
+/* The path that OPERAND names, and as what: *format, which is static (NULL: it
+   says nothing of it). */
+static char *parse_file(const char *operand, const char **format,
+                        struct img_error *err)
+{
+    struct chain_ref ref = {.path = NULL};
+    const struct img_format *found = NULL;
+    char *path = NULL;
+    int rc = chain_operand_parse(operand, &ref, err);
+
+    if (rc == 0 && (ref.has_slice || ref.backing || ref.is_backing_null)) {
+        rc = fail_more(err);
+    }
+    if (rc == 0 && ref.format) {
+        found = chain_format_find(ref.format);
+        rc = found ? 0
+                   : img_fail(err, IMG_UNSUPPORTED,
+                              "the driver that it names is not known");
+    }
+    *format = found ? found->name : NULL;
+    if (rc == 0) {
+        path = img_steal(&ref.path);
+    } else {
+        img_error_set_path(err, operand);
+    }
+    chain_ref_fini(&ref);
+    return path;
+}
+
+int change_path(const char *operand, char **out, struct img_error *err)
+{
+    const char *format;
+
+    *out = parse_file(operand, &format, err);
+    if (*out && format) {
+        free(*out);
+        *out = NULL;
+        fail_more(err);
+        img_error_set_path(err, operand);
+    }
+    return *out ? 0 : -1;
+}
+
+static int settle_format(const struct change_values *values, const char *path,
+                         const char **out, struct img_error *err)
 {
     const struct common_values *common = &values->common;
     struct chain_options options;
     char shown[IMG_ERROR_PATH_MAX];
     IMG_AUTO(session_chain_free) struct chain *chain = NULL;
 
-    *out = common->format;
-    if (common->format) {
-        return 0;
-    }
     session_chain_options(common, &options);
     options.force_share = false;
     options.top_only = true;
@@ -122,6 +152,37 @@ int change_format(const struct change_values *values, const char *path,
     img_escape(path, strlen(path), shown, sizeof(shown));
     message_note("%s: no format was said (-f); probed as qcow2", shown);
     return 0;
+}
+
+static int fail_formats(const char *asked, const char *named,
+                        const char *operand, struct img_error *err)
+{
+    img_fail(err, IMG_USAGE, "is named as %s, and -f says %s", named, asked);
+    img_error_set_path(err, operand);
+    return -1;
+}
+
+int change_target(const struct change_values *values, const char *operand,
+                  char **path, const char **format, struct img_error *err)
+{
+    const char *asked = values->common.format;
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+
+    if (values->common.image_opts) {
+        name = image_opts_name(operand, err);
+        operand = name;
+    }
+    *path = operand ? parse_file(operand, format, err) : NULL;
+    if (!*path) {
+        return -1;
+    }
+    if (asked && *format && strcmp(asked, *format) != 0) {
+        return fail_formats(asked, *format, operand, err);
+    }
+    if (asked) {
+        *format = asked;
+    }
+    return *format ? 0 : settle_format(values, *path, format, err);
 }
 
 void change_note_probed(const char *path, const char *option)

@@ -39,12 +39,14 @@ void change_fini(void *values);
 int change_path(const char *operand, char **out, struct img_error *err);
 
 /*
- * As what the image at PATH is changed in place: as -f says; without it the
- * file is probed, that is told on stderr, and only qcow2 will do, since a
- * guest can write any header into a raw disk. *out is static or borrowed.
+ * The image that OPERAND names and that is changed in place: its path (as
+ * change_path; with --image-opts OPERAND is a list of options) and as what.
+ * That is what -f or the operand's driver says; without them the file is
+ * probed, that is told on stderr, and only qcow2 will do, since a guest can
+ * write any header into a raw disk. *format is static or borrowed.
  */
-int change_format(const struct change_values *values, const char *path,
-                  const char **out, struct img_error *err);
+int change_target(const struct change_values *values, const char *operand,
+                  char **path, const char **format, struct img_error *err);
 
 /* Say that PATH, of which no OPTION says the format, is probed. */
 void change_note_probed(const char *path, const char *option);

@@ -18,6 +18,10 @@ const struct option_spec amend_options[] = {
      option_options, 0},
     {'t', "cache", "CACHE", "no effect: FILE is flushed where it matters",
      option_cache_mode, AT(change.dest_cache)},
+    {0, "force", NULL, "no effect: there is nothing unsafe to be done",
+     option_flag, AT(is_accepted)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     AT(change.common.image_opts)},
     {0, "dry-run", NULL, "check everything and write nothing", option_flag,
      AT(change.dry_run)},
     {0, NULL, NULL, NULL, NULL, 0},
@@ -73,8 +77,7 @@ int cmd_amend(void *opaque, char **operands, int nr)
         message_failed("option --options (-o) is missing: what to change");
         return EXIT_USAGE;
     }
-    if (change_path(operands[0], &path, &err) < 0 ||
-        change_format(change, path, &request.format, &err) < 0 ||
+    if (change_target(change, operands[0], &path, &request.format, &err) < 0 ||
         session_output(&change->common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }

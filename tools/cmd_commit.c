@@ -23,6 +23,8 @@ const struct option_spec commit_options[] = {
      AT(change.source_cache)},
     {'r', "rate-limit", "RATE", "refused: rates are not limited",
      option_rate_limit, 0},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     AT(change.common.image_opts)},
     {0, "dry-run", NULL, "show what would be done and write nothing",
      option_flag, AT(change.dry_run)},
     {0, NULL, NULL, NULL, NULL, 0},
@@ -135,16 +137,14 @@ static void put_result(struct output *out, const struct change_values *change,
 }
 
 static int commit(const struct commit_values *values, const char *path,
-                  struct words *layers, struct output *out,
+                  const char *format, struct words *layers, struct output *out,
                   struct img_error *err)
 {
     const struct change_values *change = &values->change;
     struct chain_commit_result result = {.base = NULL};
     struct chain_commit_request request;
-    const char *format;
 
-    if (change_format(change, path, &format, err) < 0 ||
-        find_between(values, path, format, layers, err) < 0) {
+    if (find_between(values, path, format, layers, err) < 0) {
         return -1;
     }
     fill_request(values, path, format, &request);
@@ -167,16 +167,17 @@ int cmd_commit(void *opaque, char **operands, int nr)
     const struct commit_values *values = opaque;
     struct words layers = {.at = NULL};
     struct img_error err;
+    const char *format;
     int rc;
     IMG_AUTO(img_free_ptr) char *path = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
     (void)nr;
-    if (change_path(operands[0], &path, &err) < 0 ||
+    if (change_target(&values->change, operands[0], &path, &format, &err) < 0 ||
         session_output(&values->change.common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
-    rc = commit(values, path, &layers, out, &err);
+    rc = commit(values, path, format, &layers, out, &err);
     words_fini(&layers);
     return rc < 0 ? session_fail(&err, EXIT_FAILED)
                   : session_finish(out, EXIT_DONE, EXIT_FAILED);

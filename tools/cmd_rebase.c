@@ -44,6 +44,8 @@ const struct option_spec rebase_options[] = {
      option_cache_mode, AT(change.dest_cache)},
     {'U', "force-share", NULL, "read backing files that a process writes",
      option_flag, AT(change.common.force_share)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     AT(change.common.image_opts)},
     {0, "dry-run", NULL, "show what would be done and write nothing",
      option_flag, AT(change.dry_run)},
     {0, NULL, NULL, NULL, NULL, 0},
@@ -293,8 +295,7 @@ int cmd_rebase(void *opaque, char **operands, int nr)
     if (!is_sane(values)) {
         return EXIT_USAGE;
     }
-    if (change_path(operands[0], &path, &err) < 0 ||
-        change_format(change, path, &format, &err) < 0 ||
+    if (change_target(change, operands[0], &path, &format, &err) < 0 ||
         session_output(&change->common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }

@@ -18,6 +18,8 @@ const struct option_spec resize_options[] = {
      option_text, AT(preallocation)},
     {0, "shrink", NULL, "SIZE is smaller: what lies beyond is lost",
      option_flag, AT(shrink)},
+    {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
+     AT(change.common.image_opts)},
     {0, "dry-run", NULL, "check everything and write nothing", option_flag,
      AT(change.dry_run)},
     {0, NULL, NULL, NULL, NULL, 0},
@@ -96,12 +98,13 @@ static void put_result(struct output *out, const struct change_values *change,
 }
 
 static int resize(const struct resize_values *values, const char *path,
-                  const struct wish *wish, struct output *out,
-                  struct img_error *err)
+                  const char *format, const struct wish *wish,
+                  struct output *out, struct img_error *err)
 {
     const struct change_values *change = &values->change;
     struct chain_amend_request request = {
         .path = path,
+        .format = format,
         .shrink = values->shrink,
         .prealloc = values->preallocation,
         .dry_run = change->dry_run,
@@ -111,9 +114,8 @@ static int resize(const struct resize_values *values, const char *path,
     };
     uint64_t old_len = 0;
 
-    if (change_format(change, path, &request.format, err) < 0 ||
-        absolute_len(&change->common, path, request.format, wish, &request.size,
-                     err) < 0) {
+    if (absolute_len(&change->common, path, format, wish, &request.size, err) <
+        0) {
         return -1;
     }
     request.cancel = signals_catch();
@@ -132,6 +134,7 @@ int cmd_resize(void *opaque, char **operands, int nr)
     const struct resize_values *values = opaque;
     struct img_error err;
     struct wish wish;
+    const char *format;
     IMG_AUTO(img_free_ptr) char *path = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
@@ -140,8 +143,8 @@ int cmd_resize(void *opaque, char **operands, int nr)
         return session_fail(&err, EXIT_USAGE);
     }
     if (session_output(&values->change.common, &out, &err) < 0 ||
-        change_path(operands[0], &path, &err) < 0 ||
-        resize(values, path, &wish, out, &err) < 0) {
+        change_target(&values->change, operands[0], &path, &format, &err) < 0 ||
+        resize(values, path, format, &wish, out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     return session_finish(out, EXIT_DONE, EXIT_FAILED);

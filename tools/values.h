@@ -86,6 +86,7 @@ struct commit_values {
 
 struct amend_values {
     struct change_values change;
+    bool is_accepted; /* by options that have no effect here */
 };
 
 struct resize_values {

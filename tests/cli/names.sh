@@ -66,7 +66,33 @@ expect_exit 0
 refuses 1 '--image-opts: expected KEY=VALUE,...' info --image-opts plain.qcow2
 refuses 2 '--image-opts goes with neither --format nor --fd' \
     info --image-opts -f qcow2 driver=qcow2,file.filename=plain.qcow2
-rm 'a,b=c.qcow2'
+# What is changed in place, too; the driver is the format that is said.
+opts=driver=qcow2,file.filename=a,,b=c.qcow2
+cp plain.qcow2 under.qcow2
+qemu-img create -q -f qcow2 -b under.qcow2 -F qcow2 over.qcow2
+for command in 'resize -q' 'amend -q --force -o lazy_refcounts=on' \
+    'rebase -q --no-undo -u -b under.qcow2 -F qcow2' 'commit -q'; do
+    size=
+    [ "$command" != 'resize -q' ] || size=+1M
+    # shellcheck disable=SC2086 # several words
+    run $command --image-opts "$opts" $size
+    expect_exit 0
+    expect_no_stderr
+done
+run info --output json 'a,b=c.qcow2'
+expect_json '[doc["backing-filename"], doc["virtual-size"] >> 20,
+              doc["format-specific"]["data"]["lazy-refcounts"]] == [
+              "under.qcow2", 2, True]'
+run resize -q 'json:{"driver":"qcow2","file.filename":"over.qcow2"}' +1M
+expect_exit 0
+expect_no_stderr
+refuses 1 'json:{"driver":"qcow2","file.filename":"over.qcow2"}: is named as '\
+'qcow2, and -f says raw' \
+    resize -f raw 'json:{"driver":"qcow2","file.filename":"over.qcow2"}' +1M
+refuses 1 "json:{\"driver\":\"raw\",\"size\":512,\"file.filename\":\"x\"}: \
+names more than a file: found options, expected the path of what is to be \
+written" commit --image-opts driver=raw,size=512,file.filename=x
+rm 'a,b=c.qcow2' over.qcow2 under.qcow2
 
 # Messages and sheets are escaped.
 run info $'no\nsuch\e[31mfile'
