@@ -118,6 +118,15 @@ static void on_phase(void *opaque, enum chain_phase phase, uint64_t done,
     change_on_phase(NULL, phase, done, total);
 }
 
+static void on_skipped_bitmap(void *opaque, const char *name)
+{
+    char shown[256];
+
+    (void)opaque;
+    img_escape(name, strlen(name), shown, sizeof(shown));
+    message_note("the bitmap \"%s\" is inconsistent and was not copied", shown);
+}
+
 static void fill_request(const struct copy_values *values, const char *source,
                          const char *dest, struct timing *timing,
                          struct chain_copy_request *out)
@@ -150,6 +159,7 @@ static void fill_request(const struct copy_values *values, const char *source,
     }
     out->bitmaps = values->bitmaps;
     out->skip_broken_bitmaps = values->skip_broken_bitmaps;
+    out->skipped_bitmap = on_skipped_bitmap;
     out->source_cache = change->source_cache;
     out->dest_cache = change->dest_cache;
     out->no_share = values->no_reflink;

@@ -34,6 +34,17 @@ static int option_disk(void *field, const char *arg, struct img_error *err)
     return words_push(disks, img_strndup(arg, strlen(arg), err), err);
 }
 
+static int option_recover(void *field, const char *arg, struct img_error *err)
+{
+    const char **folder = field;
+
+    if (*folder) {
+        return img_fail(err, IMG_USAGE, "is the second one, expected one");
+    }
+    *folder = arg;
+    return 0;
+}
+
 #define AT(field) offsetof(struct snapshot_values, field)
 
 const struct option_spec snapshot_options[] = {
@@ -50,7 +61,7 @@ const struct option_spec snapshot_options[] = {
     {0, "reuse-external", NULL, "the overlays are there: judge, make none",
      option_flag, AT(reuse_external)},
     {0, "recover", "FOLDER", "finish or undo what a killed run left there",
-     option_text, AT(recover)},
+     option_recover, AT(recover)},
     {0, "dry-run", NULL, "check everything and write nothing", option_flag,
      AT(change.dry_run)},
     {0, NULL, NULL, NULL, NULL, 0},

@@ -169,6 +169,16 @@ static int copy_bitmap(struct chain_copying *copying,
     return qcow2_fresh_bitmap_add(copying->fresh, &bitmap, err);
 }
 
+static void tell_skipped(const struct chain_copying *copying,
+                         const struct qcow2_bitmap_info *info)
+{
+    const struct chain_copy_request *request = copying->request;
+
+    if (request->skipped_bitmap) {
+        request->skipped_bitmap(request->opaque, info->name);
+    }
+}
+
 int chain_copy_bitmaps(struct chain_copying *copying, struct img_error *err)
 {
     const struct qcow2_bitmap_info *infos;
@@ -182,8 +192,9 @@ int chain_copy_bitmaps(struct chain_copying *copying, struct img_error *err)
         return -1;
     }
     for (size_t i = 0; i < nr; i++) {
-        if ((infos[i].flags & QCOW2_BITMAP_FLAG_IN_USE) == 0 &&
-            copy_bitmap(copying, &infos[i], err) != 0) {
+        if ((infos[i].flags & QCOW2_BITMAP_FLAG_IN_USE) != 0) {
+            tell_skipped(copying, &infos[i]);
+        } else if (copy_bitmap(copying, &infos[i], err) != 0) {
             return -1;
         }
     }

@@ -112,6 +112,8 @@ refuses 2 "--disk: found 'fmt=raw', expected backing=TEXT or format=FMT" \
 refuses 2 "--disk: found '', expected backing=TEXT or format=FMT" \
     snapshot --disk a.qcow2=x,
 refuses 2 '--recover goes alone' snapshot --recover . --disk a=b
+refuses 2 "--recover: 'b' is the second one, expected one" \
+    snapshot --recover a --recover b
 refuses 2 '--recover goes alone' snapshot --recover . --root .
 refuses 2 '--options (-o) does not go with --reuse-external: the overlays are '\
 'there' snapshot --reuse-external -o cluster_size=4k --disk a.qcow2=x

@@ -160,6 +160,7 @@ class Copy:
             counts.add("verified")
         if self.chance(20) and self.has_backing:
             self.args.append("--relative")
+        self.skipped = 0
         self.has_bitmaps = self.fmt == "qcow2" and not self.snapshot and \
             self.top.fmt == "qcow2" and not self.is_existing and \
             self.top.options["compat"] == "1.1" and \
@@ -177,6 +178,8 @@ class Copy:
         if done.returncode != 1 or b"inconsistent" not in done.stderr:
             raise Mismatch(f"copy of a broken bitmap: {done}")
         self.args.append("--skip-broken-bitmaps")
+        self.skipped = sum(bool(flags & twice.IN_USE)
+                           for _, flags, _ in found.values())
         counts.add("broken bitmaps")
 
     # -- a destination that is there
@@ -281,6 +284,9 @@ class Copy:
             self.check_refused(done)
             self.remove()
             return
+        if done.stderr.count(b"was not copied") != self.skipped:
+            raise Mismatch(f"{' '.join(self.args)}: {self.skipped} bitmaps "
+                           f"were left out: {done.stderr.decode()}")
         self.count()
         first = self.made()
         if self.is_existing:

@@ -43,7 +43,9 @@ struct chain_copy_request {
     uint64_t sparse_len; /* -S; 0: never look for zeros, and a new full copy is
                             allocated throughout; default 4096 */
     bool bitmaps;        /* persistent bitmaps of the active layer, too */
-    bool skip_broken_bitmaps;
+    bool skip_broken_bitmaps; /* those that were not closed */
+    /* ... each of which is told: any bytes, for the time of the call. */
+    void (*skipped_bitmap)(void *opaque, const char *name);
     enum chain_cache source_cache, dest_cache; /* -T, -t */
     bool no_share;                             /* no reflinks */
     bool verify; /* compare afterwards, reading everything */
