@@ -164,9 +164,7 @@ static int fill_block(struct width *w, uint64_t idx, uint8_t *block,
 
         if (cluster >= w->start && cluster - w->start < w->len) {
             count = 1;
-        } else if (cluster >= w->old_nr) {
-            break;
-        } else if (count_kept(w, cluster, &count, err)) {
+        } else if (cluster < w->old_nr && count_kept(w, cluster, &count, err)) {
             return -1;
         }
         qcow2_refcount_set(&w->header, block, i, count);

@@ -293,6 +293,30 @@ START_TEST(test_refcount_bits)
 }
 END_TEST
 
+/*
+ * A file that is longer than its refcount table counts: what is written behind
+ * its end counts itself all the same.
+ */
+START_TEST(test_refcount_bits_of_a_long_file)
+{
+    static const struct fixture_kind narrow = {
+        "narrow", 3, 512, 64, .has_backing = true, .sectors = 600};
+
+    for (uint32_t bits = 1; bits <= 32; bits *= 2) {
+        const struct job job = amend_job(3, bits);
+        struct fixture f;
+
+        fixture_init(&f, &narrow, 5);
+        /* One cluster of the table counts 4096 clusters. */
+        unit_ok(img_file_resize(f.file, 7000 * 512 + 100, &f.err), &f.err);
+        fixture_open(&f);
+        unit_ok(job_run(&job, f.edit, &f.err), &f.err);
+        fixture_check(&f);
+        fixture_fini(&f);
+    }
+}
+END_TEST
+
 START_TEST(test_versions)
 {
     const struct fixture_kind *kind = &fixture_kinds[_i];
@@ -369,6 +393,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_grow, 0, (int)FIXTURE_KINDS);
     tcase_add_loop_test(tcase, test_shrink, 0, (int)FIXTURE_KINDS);
     tcase_add_loop_test(tcase, test_refcount_bits, 0, (int)FIXTURE_KINDS);
+    tcase_add_test(tcase, test_refcount_bits_of_a_long_file);
     tcase_add_loop_test(tcase, test_versions, 0, (int)FIXTURE_KINDS);
     tcase_add_test(tcase, test_refusals);
     return unit_run("edit_resize", tcase);
