@@ -171,6 +171,11 @@ static int expand_entry(struct expansion *x, struct qcow2_l2_entry *entry,
     struct qcow2_l2_entry out = {.kind = QCOW2_CLUSTER_UNALLOCATED};
     bool is_own = false;
 
+    if (entry->has_host &&
+        qcow2_edit_check_guest(x->edit, entry->host_off,
+                               x->edit->header.cluster_len, err)) {
+        return -1;
+    }
     if (x->edit->extensions.backing_name) {
         if (own_place(x, entry, &is_own, err)) {
             return -1;

@@ -215,6 +215,13 @@ enum qcow2_part qcow2_edit_part_of(const struct qcow2_edit *edit,
 int qcow2_edit_write(struct qcow2_edit *edit, enum qcow2_part part,
                      const void *buf, size_t len, uint64_t off,
                      struct img_error *err);
+/*
+ * The clusters that [OFF, OFF + LEN) touches, which a table entry says are the
+ * guest's, are to be changed or given up: none may be known to hold metadata
+ * (IMG_CORRUPT, and marked so).
+ */
+int qcow2_edit_check_guest(struct qcow2_edit *edit, uint64_t off, uint64_t len,
+                           struct img_error *err);
 void qcow2_edit_parts_fini(struct qcow2_parts *parts);
 
 /* ---- cache.c */

@@ -181,7 +181,9 @@ int qcow2_edit_entry_is_own(struct qcow2_edit *edit,
         return qcow2_edit_mark_corrupt(edit, err);
     }
     *out = count == 1;
-    return 0;
+    return *out ? qcow2_edit_check_guest(edit, entry->host_off,
+                                         edit->header.cluster_len, err)
+                : 0;
 }
 
 void qcow2_edit_entry_settle(struct qcow2_l2_entry *entry)
@@ -214,16 +216,21 @@ int qcow2_edit_entry_release(struct qcow2_edit *edit,
                              const struct qcow2_l2_entry *entry,
                              struct img_error *err)
 {
+    uint64_t off = entry->host_off;
+    uint64_t len = edit->header.cluster_len;
+
     if (!entry->has_host || edit->data_file) {
         return 0;
     }
     /* Compressed data counts as whole sectors, as it is written. */
-    return entry->kind == QCOW2_CLUSTER_COMPRESSED
-               ? qcow2_edit_release(
-                     edit, img_align_down(entry->host_off, QCOW2_SECTOR_LEN),
-                     entry->host_len + entry->host_off % QCOW2_SECTOR_LEN, err)
-               : qcow2_edit_release(edit, entry->host_off,
-                                    edit->header.cluster_len, err);
+    if (entry->kind == QCOW2_CLUSTER_COMPRESSED) {
+        off = img_align_down(entry->host_off, QCOW2_SECTOR_LEN);
+        len = entry->host_len + entry->host_off % QCOW2_SECTOR_LEN;
+    }
+    return qcow2_edit_check_guest(edit, off, len, err) ||
+                   qcow2_edit_release(edit, off, len, err)
+               ? -1
+               : 0;
 }
 
 static int table_write(struct qcow2_edit *edit, struct qcow2_table *table,

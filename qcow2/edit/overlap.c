@@ -205,6 +205,27 @@ int qcow2_edit_part_add(struct qcow2_edit *edit, enum qcow2_part part,
     return 0;
 }
 
+int qcow2_edit_check_guest(struct qcow2_edit *edit, uint64_t off, uint64_t len,
+                           struct img_error *err)
+{
+    uint64_t end = off + len;
+
+    for (uint64_t at = img_align_down(off, edit->header.cluster_len); at < end;
+         at += edit->header.cluster_len) {
+        enum qcow2_part found =
+            qcow2_edit_part_of(edit, qcow2_edit_cluster_of(edit, at));
+
+        if (found != QCOW2_PART_NONE) {
+            img_fail_at(err, IMG_CORRUPT, at,
+                        "refused to touch a cluster of guest data: found %s "
+                        "there",
+                        part_name(found));
+            return qcow2_edit_mark_corrupt(edit, err);
+        }
+    }
+    return 0;
+}
+
 int qcow2_edit_write(struct qcow2_edit *edit, enum qcow2_part part,
                      const void *buf, size_t len, uint64_t off,
                      struct img_error *err)

@@ -175,6 +175,57 @@ START_TEST(test_write_over_other_metadata)
 }
 END_TEST
 
+/* Guest cluster 0 of the open fixture is said to lie at HOST_OFF. */
+static void point_at(struct fixture *f, uint64_t host_off)
+{
+    put64(f->file, f->edit->l1[0] & QCOW2_ENTRY_OFFSET_MASK,
+          host_off | QCOW2_ENTRY_COPIED);
+    fixture_close(f);
+    fixture_open(f);
+}
+
+static int touch_it(struct fixture *f, bool is_discard)
+{
+    struct qcow2_place place;
+
+    return is_discard ? qcow2_edit_discard(f->edit, 0, 4096, &f->err)
+                      : qcow2_edit_place(f->edit, 0, 4096, &place, &f->err);
+}
+
+/* Metadata that an entry takes for the guest's is neither written over nor
+   given up. */
+START_TEST(test_guest_data_in_metadata)
+{
+    static const char *const names[] = {"the L1 table", "an L2 table",
+                                        "the refcount table",
+                                        "a refcount block"};
+    struct fixture f;
+    char text[128];
+    size_t len;
+
+    for (int i = 0; i < 8; i++) {
+        fixture_init(&f, &plain, 17);
+        fixture_open(&f);
+        const uint64_t places[] = {
+            f.edit->header.l1_off, f.edit->l1[0] & QCOW2_ENTRY_OFFSET_MASK,
+            f.edit->header.reftable_off, f.edit->reftable[0]};
+        point_at(&f, places[i % 4]);
+        uint8_t *bytes = file_bytes(f.file, &len);
+        snprintf(text, sizeof(text),
+                 "refused to touch a cluster of guest data: found %s there",
+                 names[i % 4]);
+        unit_fails(touch_it(&f, i >= 4), &f.err, IMG_CORRUPT, text);
+        fixture_close(&f);
+        ck_assert_uint_eq(get64(f.file, OFF_INCOMPATIBLE),
+                          QCOW2_INCOMPAT_CORRUPT);
+        put64(f.file, OFF_INCOMPATIBLE, 0);
+        ck_file_is(f.file, bytes, len);
+        free(bytes);
+        fixture_fini(&f);
+    }
+}
+END_TEST
+
 /* Refcounts of L2 tables and of data that say that nobody uses them. */
 START_TEST(test_refcount_too_low)
 {
@@ -263,5 +314,6 @@ END_TEST
 
 UNIT_SUITE("edit refused", test_version_2_has_no_zeros, test_usage,
            test_open_refused, test_not_writable, test_metadata_counts_as_free,
-           test_write_over_other_metadata, test_refcount_too_low,
-           test_refcount_overflow, test_reftable_limit, test_first_store)
+           test_write_over_other_metadata, test_guest_data_in_metadata,
+           test_refcount_too_low, test_refcount_overflow, test_reftable_limit,
+           test_first_store)
