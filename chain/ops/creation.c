@@ -230,6 +230,20 @@ static int open_target(const struct chain_create_plan *plan, const char *path,
     return check_space(plan, img_file_space_left(*file), err);
 }
 
+/*
+ * Two names cannot change at once: a data file that is there is not replaced,
+ * for between the two its image would show the new data. A device has to be.
+ */
+static enum chain_creation_kind
+data_file_kind(const struct chain_create_plan *plan,
+               enum chain_creation_kind kind)
+{
+    return kind == CHAIN_CREATION_REPLACE &&
+                   !is_block(plan->data_file_path, plan->request->roots)
+               ? CHAIN_CREATION_NEW
+               : kind;
+}
+
 /* A device that was begun is no image any more. */
 static void say_remains(const struct chain_creation *creation,
                         struct img_error *err)
@@ -247,12 +261,13 @@ int chain_creation_open(const struct chain_create_plan *plan,
                         enum chain_creation_kind kind, bool direct,
                         struct chain_creation *out, struct img_error *err)
 {
-    const struct opening how = {.kind = kind, .direct = direct};
+    struct opening how = {.kind = kind, .direct = direct};
     const char *path = plan->request->path;
 
     *out = (struct chain_creation){0};
     int r = open_target(plan, path, &how, &out->newfile, &out->file, err);
     if (r == 0 && plan->data_file_path) {
+        how.kind = data_file_kind(plan, kind);
         r = open_target(plan, plan->data_file_path, &how, &out->data_newfile,
                         &out->data_file, err);
     }
@@ -280,14 +295,37 @@ int chain_creation_write(const struct chain_create_plan *plan,
     return r;
 }
 
-int chain_creation_publish(struct chain_creation *creation,
-                           struct img_error *err)
+/* Does the name that FILE was to have stand for it? */
+static bool is_named(const struct img_file *file)
+{
+    struct img_stamp stamp, named;
+    struct img_error ignored;
+
+    return img_file_stamp(file, &stamp, &ignored) == 0 &&
+           img_path_stamp(img_file_path(file), NULL, &named, &ignored) == 0 &&
+           chain_stamp_is_same_file(&stamp, &named);
+}
+
+static int publish(struct chain_creation *creation, struct img_error *err)
 {
     if (creation->data_newfile &&
         img_newfile_publish(creation->data_newfile, err) < 0) {
         return -1;
     }
     return creation->newfile ? img_newfile_publish(creation->newfile, err) : 0;
+}
+
+int chain_creation_publish(struct chain_creation *creation,
+                           struct img_error *err)
+{
+    int r = publish(creation, err);
+
+    /* A data file, which is new, does not stay without its image. */
+    if (r < 0 && creation->data_newfile && is_named(creation->data_file) &&
+        !is_named(creation->file)) {
+        (void)unlink(img_file_path(creation->data_file));
+    }
+    return r;
 }
 
 void chain_creation_fini(struct chain_creation *creation)
@@ -368,7 +406,8 @@ int chain_creation_check(const struct chain_create_plan *plan,
 {
     if (check_target(plan, plan->request->path, kind, err) < 0 ||
         (plan->data_file_path &&
-         check_target(plan, plan->data_file_path, kind, err) < 0)) {
+         check_target(plan, plan->data_file_path, data_file_kind(plan, kind),
+                      err) < 0)) {
         img_error_set_path(err, plan->request->path);
         return -1;
     }

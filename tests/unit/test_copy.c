@@ -465,6 +465,27 @@ START_TEST(test_existing)
 }
 END_TEST
 
+/* An image and its data file would not change at once. */
+START_TEST(test_data_file_is_not_replaced)
+{
+    static const char *const data_file[] = {"data_file=data"};
+
+    fixture_open();
+    const char *data = scratch_path(&fx.scratch, "data");
+    fx.request.dest.options = data_file;
+    fx.request.dest.options_nr = 1;
+    unit_ok(copy(), &fx.err);
+    for (int i = 0; i < 2; i++) {
+        fx.request.dest.dry_run = i == 0;
+        unit_fails(copy(), &fx.err, IMG_USAGE, "exists already");
+        ck_assert_str_eq(fx.err.path, data);
+        check_shows(fx.dest, "qcow2");
+    }
+    ck_assert_uint_eq(names_nr(), 2);
+    fixture_close();
+}
+END_TEST
+
 START_TEST(test_existing_cancelled)
 {
     struct watch watch;
@@ -544,4 +565,5 @@ END_TEST
 UNIT_SUITE("copy", test_full_and_shallow, test_other_backing, test_same_file,
            test_usage, test_dry_run, test_progress, test_cancel_new,
            test_source_changes, test_existing, test_existing_cancelled,
-           test_existing_refused, test_target_is_zero)
+           test_data_file_is_not_replaced, test_existing_refused,
+           test_target_is_zero)

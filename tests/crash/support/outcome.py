@@ -117,6 +117,8 @@ class Judge(trial.Scenario):
                 raise trial.Wrong(f"{name} has at {off} what neither had")
 
     def judge_made(self, state, name):
+        if name not in state.names and trial.data_name(name) in state.names:
+            raise trial.Wrong(f"{name} is not there, but its data file is")
         old = self.before.content(name)
         if state.content(name) != old and \
                 self.show(state, name) != self.new[name]:
