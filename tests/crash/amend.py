@@ -16,20 +16,18 @@ class Amend(trial.Scenario):
         size = rng.randrange(1, 1024) * 1024
         self.create("base.qcow2", {}, size)
         self.scribble("base.qcow2", "qcow2", size, 4)
+        self.external("top.qcow2", options)
         self.create("top.qcow2", options, size, "base.qcow2")
         self.scribble("top.qcow2", "qcow2", size, rng.randrange(1, 8),
                       extra="d")
-        if rng.randrange(3) == 0:
+        if "data_file" not in options and rng.randrange(3) == 0:
             self.compress("top.qcow2", options["cluster_size"], size, 4)
             self.counts[("compressed", "yes")] += 1
-        if options.get("refcount_bits") != 1 and rng.randrange(3) == 0:
-            trial.qemu("qemu-img", "snapshot", "-c", "s", "top.qcow2",
-                       cwd=self.folder)
-            self.scribble("top.qcow2", "qcow2", size, 2)
-            self.counts[("snapshot", "yes")] += 1
+        self.bitmaps("top.qcow2", options, size)
+        self.snapshot("top.qcow2", options, size)
         self.args = ["amend", "-q", "-f", "qcow2", "-o", self.change(options),
                      "top.qcow2"]
-        self.expected = None
+        self.expected = self.in_snapshot = None
 
     def change(self, options):
         """Something that can be changed of an image with OPTIONS."""
@@ -44,7 +42,7 @@ class Amend(trial.Scenario):
             bits = 16 if options["refcount_bits"] != 16 else \
                 self.rng.choice([8, 32, 64])
             changes += [f"refcount_bits={bits}"] * 4
-            if "extended_l2" not in options and \
+            if not options.keys() & {"extended_l2", "data_file"} and \
                     options["refcount_bits"] == 16:
                 changes += ["compat=0.10"] * 2
         change = self.rng.choice(changes)
@@ -58,15 +56,15 @@ class Amend(trial.Scenario):
         if shown != self.expected:
             raise trial.Wrong("the guest sees something else")
         self.judge_snapshots(state)
+        self.judge_bitmaps(state, "top.qcow2")
 
     def judge_snapshots(self, state):
         image = self.image(state, "top.qcow2")
         base = self.contents(state, "base.qcow2")
         for name, l1_off, l1_nr, size in image.snapshots():
             shown = image.contents(base, image.table(l1_off, l1_nr), size)
-            if not hasattr(self, "snapshot"):
-                self.snapshot = shown
-            if shown != self.snapshot:
+            self.in_snapshot = self.in_snapshot or shown
+            if shown != self.in_snapshot:
                 raise trial.Wrong(f"snapshot {name} shows something else")
 
     def tops(self):
@@ -75,4 +73,5 @@ class Amend(trial.Scenario):
 
 if __name__ == "__main__":
     trial.main(Amend, default_number=120, first_seed=1, min_states=1000,
-               needed=["compressed", "snapshot", "extended_l2"])
+               needed=["compressed", "snapshot", "extended_l2", "data_file",
+                       "bitmaps"])

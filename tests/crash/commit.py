@@ -28,6 +28,7 @@ class Commit(trial.Scenario):
             options = self.options()
             if options["compat"] == "0.10":
                 base_size = size  # cannot grow with a snapshot
+            self.external(self.base, options)
             self.create(self.base, options, base_size)
         self.scribble(self.base, fmt, base_size, rng.randrange(0, 6))
         if fmt == "qcow2":
@@ -37,13 +38,14 @@ class Commit(trial.Scenario):
         for n in range(1, depth):
             name = f"layer{n}.qcow2"
             options = self.options()
+            self.external(name, options)
             self.create(name, options, size if n == depth - 1 else base_size,
                         below, "raw" if below.endswith(".raw") else "qcow2")
             self.scribble(name, "qcow2", size if n == depth - 1 else base_size,
                           rng.randrange(1, 9), extra="d")
             below = name
         self.top = below
-        if rng.randrange(4) == 0:
+        if "data_file" not in options and rng.randrange(4) == 0:
             self.compress(self.top, options["cluster_size"], size, 3)
             self.counts[("compressed", "yes")] += 1
         self.args = ["commit", "-q", "-f", "qcow2"]
@@ -61,28 +63,29 @@ class Commit(trial.Scenario):
 
     def more(self, name, options, size):
         """What makes writing into the base harder."""
-        if self.rng.randrange(3) == 0:
+        if "data_file" not in options and self.rng.randrange(3) == 0:
             self.compress(name, options["cluster_size"], size, 4)
-        if options.get("refcount_bits") != 1 and self.rng.randrange(3) == 0:
-            trial.qemu("qemu-img", "snapshot", "-c", "s", name,
-                       cwd=self.folder)
-            self.scribble(name, "qcow2", size, 2)
-            self.counts[("snapshot", "yes")] += 1
+        self.bitmaps(name, options, size)
+        self.snapshot(name, options, size)
 
     def judge(self, state):
         shown = self.contents(state, self.top)
         base = self.contents(state, self.written)
         if self.expected is None:
             self.expected, self.old_base = shown, base
+            written = (self.top, self.written)
+            written += tuple(trial.data_name(name) for name in written)
             self.untouched = {name: state.file_key(name)
                               for name in state.paths()
-                              if name not in (self.top, self.written)}
+                              if name not in written}
         if shown != self.expected:
             first = next((i for i, (a, b) in
                           enumerate(zip(shown, self.expected)) if a != b),
                          len(shown))
             raise trial.Wrong(f"the overlay shows something else at {first}")
         self.judge_base(base)
+        if self.written.endswith(".qcow2"):
+            self.judge_bitmaps(state, self.written)
         for name, key in self.untouched.items():
             if state.file_key(name) != key:
                 raise trial.Wrong(f"{name} was changed")
@@ -111,4 +114,4 @@ class Commit(trial.Scenario):
 if __name__ == "__main__":
     trial.main(Commit, default_number=60, first_seed=1, min_states=2500,
                needed=["compressed", "snapshot", "option", "lazy_refcounts",
-                       "extended_l2"])
+                       "extended_l2", "data_file", "bitmaps"])

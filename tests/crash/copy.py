@@ -55,9 +55,14 @@ class Copy(trial.Scenario):
             with open(self.path(self.dest), "wb") as file:
                 file.truncate(size)
         else:
-            self.create(self.dest, self.options(), size)
+            options = self.options()
+            self.external(self.dest, options)
+            self.create(self.dest, options, size)
         if self.rng.randrange(2):
             self.scribble(self.dest, self.fmt, size, 3)
+        if self.fmt == "qcow2":
+            self.bitmaps(self.dest, options, size)
+            self.snapshot(self.dest, options, size)
 
     def judge(self, state):
         if self.expected is None:
@@ -77,6 +82,8 @@ class Copy(trial.Scenario):
                 raise trial.Wrong("the copy shows something else")
 
     def judge_old(self, state):
+        if self.fmt == "qcow2":
+            self.judge_bitmaps(state, self.dest)
         shown = self.contents(state, self.dest)
         if shown in (self.before, self.expected):
             return
@@ -95,4 +102,5 @@ class Copy(trial.Scenario):
 
 if __name__ == "__main__":
     trial.main(Copy, default_number=60, first_seed=1, min_states=2500,
-               needed=["kind", "extended_l2"])
+               needed=["kind", "extended_l2", "data_file", "bitmaps",
+                       "snapshot"])

@@ -18,6 +18,7 @@ class Rebase(trial.Scenario):
         self.base("old", size)
         self.base("new", size - rng.choice([0, 0, 65536 // 2])
                   if rng.randrange(2) else size + 65536)
+        self.external("top.qcow2", options)
         self.create("top.qcow2", options, size, self.old, self.fmt(self.old))
         self.scribble("top.qcow2", "qcow2", size, rng.randrange(0, 8),
                       extra="d")
@@ -58,14 +59,11 @@ class Rebase(trial.Scenario):
 
     def more(self, options, size):
         """What makes writing harder: shared and compressed clusters."""
-        if self.rng.randrange(3) == 0:
+        if "data_file" not in options and self.rng.randrange(3) == 0:
             self.compress("top.qcow2", options["cluster_size"], size, 4)
             self.counts[("compressed", "yes")] += 1
-        if options.get("refcount_bits") != 1 and self.rng.randrange(3) == 0:
-            trial.qemu("qemu-img", "snapshot", "-c", "s", "top.qcow2",
-                       cwd=self.folder)
-            self.scribble("top.qcow2", "qcow2", size, 2)
-            self.counts[("snapshot", "yes")] += 1
+        self.bitmaps("top.qcow2", options, size)
+        self.snapshot("top.qcow2", options, size)
 
     def judge(self, state):
         shown = self.contents(state, "top.qcow2")
@@ -75,6 +73,7 @@ class Rebase(trial.Scenario):
             first = next(i for i, (a, b) in
                          enumerate(zip(shown, self.expected)) if a != b)
             raise trial.Wrong(f"the guest sees something else at {first}")
+        self.judge_bitmaps(state, "top.qcow2")
         for name in (self.old, self.new):
             if state.file_key(name) != (state.names[name],):
                 if state.file_key(name)[1]:
@@ -87,4 +86,4 @@ class Rebase(trial.Scenario):
 if __name__ == "__main__":
     trial.main(Rebase, default_number=150, first_seed=1, min_states=2500,
                needed=["compressed", "snapshot", "lazy_refcounts",
-                       "extended_l2"])
+                       "extended_l2", "data_file", "bitmaps"])

@@ -23,18 +23,16 @@ class Resize(trial.Scenario):
             base_size = min(base_size, size)  # it could not hide the rest
         self.create("base.qcow2", {}, base_size)
         self.scribble("base.qcow2", "qcow2", base_size, 4)
+        self.external("top.qcow2", options)
         if self.pick("backing", ["yes", "no"]) == "yes":
             self.create("top.qcow2", options, size, "base.qcow2")
         else:
             self.create("top.qcow2", options, size)
         self.scribble("top.qcow2", "qcow2", size, rng.randrange(1, 8),
                       extra="d")
-        if options["compat"] == "1.1" and rng.randrange(3) == 0 and \
-                options["refcount_bits"] != 1:
-            trial.qemu("qemu-img", "snapshot", "-c", "s", "top.qcow2",
-                       cwd=self.folder)
-            self.scribble("top.qcow2", "qcow2", size, 2)
-            self.counts[("snapshot", "yes")] += 1
+        self.bitmaps("top.qcow2", options, size)
+        if options["compat"] == "1.1":
+            self.snapshot("top.qcow2", options, size)
         self.args = ["resize", "-q", "-f", "qcow2"]
         if self.pick("to", ["more", "less"]) == "more":
             self.new_size = size + rng.randrange(1, 4 * span // 512) * 512
@@ -54,6 +52,7 @@ class Resize(trial.Scenario):
             self.old = shown
         if len(shown) not in (len(self.old), self.new_size):
             raise trial.Wrong(f"a size of {len(shown)}")
+        self.judge_bitmaps(state, "top.qcow2")
         kept = min(len(self.old), self.new_size)
         if shown[:kept] != self.old[:kept]:
             raise trial.Wrong("other contents below both sizes")
@@ -78,4 +77,5 @@ class Resize(trial.Scenario):
 
 if __name__ == "__main__":
     trial.main(Resize, default_number=120, first_seed=1, min_states=1000,
-               needed=["snapshot", "preallocation", "extended_l2"])
+               needed=["snapshot", "preallocation", "extended_l2",
+                       "data_file", "bitmaps"])

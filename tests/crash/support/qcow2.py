@@ -16,8 +16,10 @@ DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = 1, 2, 4, 8, 16
 KNOWN_INCOMPATIBLE = 31
 EXT_BACKING_FORMAT = 0xe2792aca
 EXT_BITMAPS = 0x23852875
+EXT_DATA_FILE = 0x44415441
 HEADER_V2 = struct.Struct(">IIQIIQIIQQIIQ")
 HEADER_V3 = struct.Struct(">QQQII")
+BITMAP_IN_USE, BITMAP_AUTO = 1, 2
 SUBCLUSTERS = 32
 
 
@@ -88,6 +90,7 @@ class Image:
     def parse_extensions(self):
         self.backing_format = None
         self.bitmaps = None
+        self.data_file = None
         at = self.header_len
         while at + 8 <= min(self.cluster, len(self.data)):
             kind, length = struct.unpack_from(">II", self.data, at)
@@ -96,6 +99,8 @@ class Image:
             body = self.bytes_at(at + 8, length)
             if kind == EXT_BACKING_FORMAT:
                 self.backing_format = body.decode()
+            elif kind == EXT_DATA_FILE:
+                self.data_file = body.decode()
             elif kind == EXT_BITMAPS:
                 self.bitmaps = struct.unpack(">IIQQ", body[:24])
             at += 8 + round_up(length, 8)
@@ -207,6 +212,30 @@ class Image:
             at = round_up(name_at + name_len, 8)
         self.snapshots_end = at
 
+    # -- bitmaps
+
+    def bitmap_entries(self):
+        """Name, flags, granularity, and where its table is, of each."""
+        if not self.bitmaps or not self.autoclear & 1:
+            return
+        number, _, _, at = self.bitmaps
+        for _ in range(number):
+            (table_off, table_nr, flags, _, bits, name_len,
+             extra_len) = struct.unpack(">QIIBBHI", self.bytes_at(at, 24))
+            name_at = at + 24 + extra_len
+            name = self.bytes_at(name_at, name_len).decode()
+            yield name, flags, 1 << bits, table_off, table_nr
+            at = round_up(name_at + name_len, 8)
+
+    def bitmap_bits(self, table_off, table_nr):
+        """One integer; bit N is the bitmap's bit N."""
+        parts = []
+        for entry in self.table(table_off, table_nr):
+            off = entry & OFFSET_MASK
+            parts.append(self.bytes_at(off, self.cluster) if off else
+                         (b"\xff" if entry & 1 else b"\0") * self.cluster)
+        return int.from_bytes(b"".join(parts), "little")
+
     # -- refcounts
 
     def refcount_blocks(self):
@@ -307,18 +336,14 @@ class _Counter:
         image = self.image
         if not image.bitmaps or not image.autoclear & 1:
             return
-        number, _, length, off = image.bitmaps
+        _, _, length, off = image.bitmaps
         self.add(off, length, "bitmap directory")
-        at = off
-        for _ in range(number):
-            (table_off, table_nr, _, _, _, name_len,
-             extra_len) = struct.unpack(">QIIBBHI", image.bytes_at(at, 24))
+        for _, _, _, table_off, table_nr in image.bitmap_entries():
             self.add(table_off, 8 * table_nr, "bitmap table")
             for entry in image.table(table_off, table_nr):
                 if entry & OFFSET_MASK:
                     self.add(entry & OFFSET_MASK, image.cluster,
                              "bitmap data")
-            at += round_up(24 + extra_len + name_len, 8)
 
     def compare(self):
         image = self.image

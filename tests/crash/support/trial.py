@@ -60,6 +60,7 @@ class Scenario:
         self.args = []
         self.images = {}  # file key -> (Image, problems)
         self.shown = {}   # file keys of a chain -> contents
+        self.tracked = {}  # image -> its bitmaps, and contents, at first
 
     def pick(self, option, values):
         """One of VALUES, counted as covered."""
@@ -86,6 +87,33 @@ class Scenario:
             if chosen["cluster_size"] >= 16384 and rng.randrange(2):
                 chosen["extended_l2"] = self.pick("extended_l2", ["on"])
         return chosen
+
+    def external(self, name, options):
+        """Some images have their data in a file of its own."""
+        if options["compat"] != "1.1" or self.rng.randrange(5):
+            return
+        options["data_file"] = data_name(name)
+        self.counts[("data_file", "yes")] += 1
+
+    def bitmaps(self, name, options, size):
+        """Some have bitmaps: one that follows writes, one that does not."""
+        if options["compat"] != "1.1" or self.rng.randrange(3):
+            return
+        for extra in (["--add"], ["--add", "--disable"]):
+            qemu("qemu-img", "bitmap", *extra, "-g",
+                 str(self.rng.choice([512, 4096, 65536])), name,
+                 "b" + extra[-1], cwd=self.folder)
+        self.scribble(name, "qcow2", size, 2)
+        self.counts[("bitmaps", "yes")] += 1
+
+    def snapshot(self, name, options, size):
+        """Some have an internal snapshot, and changes since."""
+        if options.get("refcount_bits") == 1 or "data_file" in options or \
+                self.rng.randrange(3):
+            return
+        qemu("qemu-img", "snapshot", "-c", "s", name, cwd=self.folder)
+        self.scribble(name, "qcow2", size, 2)
+        self.counts[("snapshot", "yes")] += 1
 
     def create(self, name, options, size=None, backing=None,
                backing_fmt="qcow2"):
@@ -138,12 +166,13 @@ class Scenario:
 
     def image(self, state, name):
         """The qcow2 image NAME of STATE, which must not be corrupt."""
-        key = state.file_key(name)
-        if key is None:
+        key = image_key(state, name)
+        if key[0] is None:
             raise Wrong(f"{name} is not there")
         if key not in self.images:
             try:
-                image = qcow2.Image(state.content(name))
+                image = qcow2.Image(state.content(name),
+                                    state.content(data_name(name)))
                 problems = (qcow2.check_dirty(image)
                             if image.incompatible & qcow2.DIRTY
                             else image.check()[0])
@@ -172,7 +201,7 @@ class Scenario:
     def contents(self, state, name):
         """What the guest sees of NAME."""
         names = self.chain(state, name)
-        key = tuple(state.file_key(n) for n in names)
+        key = tuple(image_key(state, n) for n in names)
         if key not in self.shown:
             under = None
             for layer in reversed(names):
@@ -185,6 +214,30 @@ class Scenario:
                 self.shown.clear()
             self.shown[key] = under
         return self.shown[key]
+
+    def judge_bitmaps(self, state, name):
+        """A bitmap that claims to be right has a bit for each change since
+        the first state; one that is disabled has those that it had."""
+        image = self.image(state, name)
+        shown = self.contents(state, name)
+        if name not in self.tracked:
+            self.tracked[name] = (shown, {
+                entry[0]: image.bitmap_bits(*entry[3:])
+                for entry in image.bitmap_entries()})
+        before, bits_before = self.tracked[name]
+        for title, flags, unit, *table in image.bitmap_entries():
+            if flags & qcow2.BITMAP_IN_USE:
+                continue
+            want = bits_before[title] & ((1 << -(-len(shown) // unit)) - 1)
+            bits = image.bitmap_bits(*table)
+            if flags & qcow2.BITMAP_AUTO:
+                wrong = (want | changed_bits(before, shown, unit)) & ~bits
+            else:
+                wrong = want ^ bits
+            if wrong:
+                raise Wrong(f"{name}: bitmap {title} is wrong at "
+                            f"{(wrong & -wrong).bit_length() - 1} of "
+                            f"{unit} bytes")
 
     def tops(self):
         """The qcow2 images that qemu-img is to look at, and whether their
@@ -209,6 +262,26 @@ class Scenario:
             with open(os.path.join(folder, "seen.raw"), "rb") as file:
                 if file.read() != before:
                     raise Wrong(f"{name}: qemu-img shows something else")
+
+
+def data_name(name):
+    """What the external data file of the image NAME is called, if any."""
+    return os.path.splitext(name)[0] + ".data"
+
+
+def image_key(state, name):
+    """Equal for equal contents of an image and of its data file."""
+    return state.file_key(name), state.file_key(data_name(name))
+
+
+def changed_bits(old, new, unit):
+    """An integer: bit N is set when unit N of what both have differs."""
+    bits = 0
+    for off in range(0, min(len(old), len(new)), unit):
+        end = min(off + unit, len(old), len(new))
+        if old[off:end] != new[off:end]:
+            bits |= 1 << off // unit
+    return bits
 
 
 def write_state(state, folder):
