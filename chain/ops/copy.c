@@ -141,6 +141,8 @@ static int publish_data(struct chain_copying *copying, struct img_error *err)
 
     if (creation->data_newfile) {
         if (img_newfile_publish(creation->data_newfile, err) != 0) {
+            copying->is_data_published =
+                chain_creation_is_named(creation->data_file);
             return -1;
         }
         img_newfile_free(img_steal(&creation->data_newfile));
@@ -218,7 +220,8 @@ int chain_copy(const struct chain_copy_request *request,
         r = carry_out(&copying, err);
     }
     if (r != 0) {
-        if (copying.is_data_published) {
+        if (copying.is_data_published &&
+            !chain_creation_is_named(copying.creation.file)) {
             (void)unlink(copying.plan.data_file_path);
         }
         say_remains(&copying, err);

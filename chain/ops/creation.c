@@ -295,8 +295,7 @@ int chain_creation_write(const struct chain_create_plan *plan,
     return r;
 }
 
-/* Does the name that FILE was to have stand for it? */
-static bool is_named(const struct img_file *file)
+bool chain_creation_is_named(const struct img_file *file)
 {
     struct img_stamp stamp, named;
     struct img_error ignored;
@@ -321,8 +320,9 @@ int chain_creation_publish(struct chain_creation *creation,
     int r = publish(creation, err);
 
     /* A data file, which is new, does not stay without its image. */
-    if (r < 0 && creation->data_newfile && is_named(creation->data_file) &&
-        !is_named(creation->file)) {
+    if (r < 0 && creation->data_newfile &&
+        chain_creation_is_named(creation->data_file) &&
+        !chain_creation_is_named(creation->file)) {
         (void)unlink(img_file_path(creation->data_file));
     }
     return r;

@@ -45,6 +45,8 @@ int chain_creation_write(const struct chain_create_plan *plan,
 /* Let the names appear: the data file's first. */
 int chain_creation_publish(struct chain_creation *creation,
                            struct img_error *err);
+/* Does the name that FILE was to have stand for it, whatever failed then? */
+bool chain_creation_is_named(const struct img_file *file);
 /* What was not published is gone. */
 void chain_creation_fini(struct chain_creation *creation);
 
