@@ -101,6 +101,6 @@ class Copy(trial.Scenario):
 
 
 if __name__ == "__main__":
-    trial.main(Copy, default_number=60, first_seed=1, min_states=2500,
+    trial.main(Copy, default_number=120, first_seed=1, min_states=2500,
                needed=["kind", "extended_l2", "data_file", "bitmaps",
                        "snapshot"])
