@@ -7,10 +7,13 @@ The journal knows files by their inodes. A state that is written down again
 has others, so they are put into it.
 """
 
+import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
 import calls  # noqa: E402
@@ -44,6 +47,20 @@ class Snapshot(trial.Scenario):
             self.overlays[overlay] = active
             self.args += ["--disk", f"{active}={overlay},format={fmt}"]
         self.first = None
+        if rng.randrange(3) == 0:
+            self.plan = self.taken_name()
+            self.counts[("a name is taken", "yes")] += 1
+
+    def taken_name(self):
+        """The plan in which one of the names turns out to be taken."""
+        with tempfile.TemporaryDirectory() as work:
+            folder = os.path.join(work, "files")
+            shutil.copytree(self.folder, folder)
+            log = calls.record(folder, self.args, os.path.join(work, "log"))
+        names = [number for number, call in enumerate(log, 1)
+                 if call.kind == calls.Kind.RENAME
+                 and not RECORD.search(call.path2)]
+        return f"{self.rng.choice(names)}:{errno.EEXIST}"
 
     def judge(self, state):
         if self.first is None:
@@ -124,7 +141,7 @@ def main():
                       stdout=subprocess.DEVNULL).returncode != 0:
         sys.exit("no imgchain snapshot")
     trial.main(Snapshot, default_number=12, first_seed=1, min_states=800,
-               needed=["outcome", "recovery"])
+               needed=["outcome", "recovery", "a name is taken"])
 
 
 if __name__ == "__main__":

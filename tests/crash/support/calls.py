@@ -114,12 +114,13 @@ def run(folder, args, log=None, plan=None):
                           stdin=subprocess.DEVNULL)
 
 
-def record(folder, args, log):
-    """Run imgchain ARGS, which must succeed; the calls that it made."""
+def record(folder, args, log, plan=None):
+    """Run imgchain ARGS, which must succeed, or with a PLAN of what goes
+    wrong must fail; the calls that it made."""
     if os.path.exists(log):
         os.unlink(log)
-    done = run(folder, args, log)
-    if done.returncode != 0:
+    done = run(folder, args, log, plan)
+    if done.returncode != (1 if plan else 0):
         raise RuntimeError(f"imgchain {' '.join(args)}: exit "
                            f"{done.returncode}: {done.stderr}")
     return load(log) if os.path.exists(log) else []

@@ -58,6 +58,7 @@ class Scenario:
         self.rng = random.Random(seed)
         self.counts = counts
         self.args = []
+        self.plan = None  # what goes wrong with it (calls.environment)
         self.images = {}  # file key -> (Image, problems)
         self.shown = {}   # file keys of a chain -> contents
         self.tracked = {}  # image -> its bitmaps, and contents, at first
@@ -344,7 +345,8 @@ def run_scenario(make, seed, counts, work):
     scenario = make(seed, folder, counts)
     scenario.build()
     history = disk.History.of_folder(folder)
-    log = calls.record(folder, scenario.args, os.path.join(work, "log"))
+    log = calls.record(folder, scenario.args, os.path.join(work, "log"),
+                       scenario.plan)
     history.add(log)
     check_model(history, folder)
     try:
