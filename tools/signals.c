@@ -35,6 +35,8 @@ static void install(int signum, void (*handler)(int), int flags)
 void signals_init(void)
 {
     install(SIGPIPE, SIG_IGN, 0);
+    /* Past RLIMIT_FSIZE a write fails with a message and is cleaned up. */
+    install(SIGXFSZ, SIG_IGN, 0);
     install(SIGUSR1, on_usr1, SA_RESTART);
 }
 
