@@ -131,9 +131,14 @@ static int check(struct chain_change_target *target, bool is_raw,
     if (check_size(request, target->image->virtual_len, prealloc, err) < 0) {
         return -1;
     }
-    return is_raw ? check_raw(target, prealloc, err)
-                  : chain_resize_edit(target->edit, target->below,
-                                      request->size, prealloc, true, err);
+    if (is_raw) {
+        return check_raw(target, prealloc, err);
+    }
+    /* Resizing begins with the same check. */
+    return request->dry_run
+               ? chain_resize_edit(target->edit, target->below, request->size,
+                                   prealloc, true, err)
+               : 0;
 }
 
 static int apply(struct chain_change_target *target, bool is_raw,

@@ -10,6 +10,7 @@
 #include "resize.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include <img/checked.h>
 
@@ -135,7 +136,9 @@ int qcow2_edit_resize_check(struct qcow2_edit *edit,
     return check_len(edit, resize, err) || check_version_2(edit, resize, err) ||
                    check_data_file(edit, resize, err) ||
                    qcow2_edit_bitmaps_check_resize(edit, resize->virtual_len,
-                                                   err)
+                                                   err) ||
+                   (resize->virtual_len < edit->virtual_len &&
+                    qcow2_edit_shrink_check(edit, resize->virtual_len, err))
                ? -1
                : 0;
 }
@@ -155,6 +158,22 @@ static int data_file_cut(struct qcow2_edit *edit, struct img_error *err)
                : 0;
 }
 
+/* The size is switched. */
+static int give_up_rest(struct qcow2_edit *edit, struct img_error *err)
+{
+    if (qcow2_edit_shrink(edit, err) == 0) {
+        return 0;
+    }
+    struct img_error said = *err;
+
+    (void)snprintf(err->text, sizeof(err->text),
+                   "%.800s; it has its new size already, what lay beyond is"
+                   " lost, and some of that may still take up space (qemu-img"
+                   " check -r leaks)",
+                   said.text);
+    return -1;
+}
+
 int qcow2_edit_resize_over(struct qcow2_edit *edit,
                            const struct qcow2_resize *resize,
                            struct img_error *err)
@@ -171,7 +190,7 @@ int qcow2_edit_resize_over(struct qcow2_edit *edit,
     if (qcow2_edit_begin_change(edit, err) ||
         (resize->virtual_len > old_len && qcow2_edit_grow(edit, resize, err)) ||
         qcow2_edit_size_switch(edit, resize->virtual_len, err) ||
-        (resize->virtual_len < old_len && qcow2_edit_shrink(edit, err))) {
+        (resize->virtual_len < old_len && give_up_rest(edit, err))) {
         return -1;
     }
     return data_file_cut(edit, err);

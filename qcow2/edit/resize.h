@@ -21,8 +21,11 @@ int qcow2_edit_tail_clear(struct qcow2_edit *edit,
                           const struct qcow2_resize *resize,
                           struct img_error *err);
 
-/* resize_shrink.c: what lies beyond the end, which was switched, is given
-   up. */
+/* resize_shrink.c: can all entries beyond an end of VIRTUAL_LEN be read? */
+int qcow2_edit_shrink_check(struct qcow2_edit *edit, uint64_t virtual_len,
+                            struct img_error *err);
+
+/* The same: what lies beyond the end, which was switched, is given up. */
 int qcow2_edit_shrink(struct qcow2_edit *edit, struct img_error *err);
 
 #endif

@@ -78,13 +78,47 @@ static int drop_entries(struct qcow2_edit *edit, uint32_t idx, uint32_t first,
     return 0;
 }
 
+/* The first entry beyond the end: entry FIRST of the table of L1 entry IDX. */
+static void find_end(const struct qcow2_edit *edit, uint64_t virtual_len,
+                     uint32_t *idx, uint32_t *first)
+{
+    const struct qcow2_header *h = &edit->header;
+    uint64_t end = img_align_up(virtual_len, h->cluster_len);
+
+    *idx = (uint32_t)(end / h->l2_covers_len);
+    *first = (uint32_t)((end % h->l2_covers_len) >> h->cluster_bits);
+}
+
+int qcow2_edit_shrink_check(struct qcow2_edit *edit, uint64_t virtual_len,
+                            struct img_error *err)
+{
+    uint32_t idx, first;
+
+    find_end(edit, virtual_len, &idx, &first);
+    for (; idx < edit->header.l1_entries; idx++, first = 0) {
+        struct qcow2_table *table;
+
+        if (qcow2_edit_check_usable(edit, err) ||
+            qcow2_edit_l2_get(edit, idx, &table, err)) {
+            return -1;
+        }
+        for (uint32_t i = first; table && i < edit->header.l2_entries; i++) {
+            struct qcow2_l2_entry entry;
+
+            if (qcow2_edit_entry_get(edit, table, i, &entry, err)) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
 int qcow2_edit_shrink(struct qcow2_edit *edit, struct img_error *err)
 {
     const struct qcow2_header *h = &edit->header;
-    uint64_t end = img_align_up(edit->virtual_len, h->cluster_len);
-    uint32_t idx = (uint32_t)(end / h->l2_covers_len);
-    uint32_t first = (uint32_t)((end % h->l2_covers_len) >> h->cluster_bits);
+    uint32_t idx, first;
 
+    find_end(edit, edit->virtual_len, &idx, &first);
     if (first > 0) {
         if (drop_entries(edit, idx, first, err)) {
             return qcow2_edit_abandon(edit);

@@ -105,3 +105,26 @@ for size in 9M +1M; do
 done
 let_go
 expect_untouched
+
+# What lies beyond the new end is looked at before the size changes: an L2
+# entry that cannot be read refuses it, also in a dry run.
+make_image bad.qcow2 4M
+fill bad.qcow2 5 0 64k
+fill bad.qcow2 6 3M 64k
+entry=$((0x40000 + 48 * 8))
+cp bad.qcow2 loose.qcow2
+poke bad.qcow2 $((entry)) 8000000000000001
+remember
+for more in --dry-run -q; do
+    refuses 1 'bad.qcow2: L2 entry for guest offset 3145728: found '\
+'0x8000000000000001, expected bit 63 to be 0 without a host offset '\
+"(offset $entry)" resize $more -f qcow2 --shrink bad.qcow2 1M
+done
+expect_untouched
+# Later than that, what has happened is said: the data's refcount is 0 here.
+poke loose.qcow2 $((0x20000 + 6 * 2)) 0000
+refuses 1 'loose.qcow2: refcount: found 0 for a cluster that was in use, '\
+'expected at least 1; it has its new size already, what lay beyond is lost, '\
+'and some of that may still take up space (qemu-img check -r leaks) '\
+'(offset 393216)' resize -q -f qcow2 --shrink loose.qcow2 1M
+[ "$(virtual loose.qcow2)" -eq 1048576 ] || fail 'not 1 MiB'
