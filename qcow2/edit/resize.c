@@ -17,6 +17,22 @@
 #include "bitmaps.h"
 #include "header_switch.h"
 
+/* The size is switched: it is too late to cancel. */
+static int drop_old_bitmaps(struct qcow2_edit *edit,
+                            struct edit_bitmaps_switch *bitmaps,
+                            struct img_error *err)
+{
+    const volatile int *cancel = edit->options.cancel;
+
+    edit->options.cancel = NULL;
+    int result = qcow2_edit_bitmaps_drop_old(edit, bitmaps, err) ||
+                         qcow2_edit_commit(edit, err)
+                     ? -1
+                     : 0;
+    edit->options.cancel = cancel;
+    return result;
+}
+
 int qcow2_edit_size_switch(struct qcow2_edit *edit, uint64_t virtual_len,
                            struct img_error *err)
 {
@@ -38,10 +54,7 @@ int qcow2_edit_size_switch(struct qcow2_edit *edit, uint64_t virtual_len,
         }
     }
     if (result == 0) {
-        result = qcow2_edit_bitmaps_drop_old(edit, &bitmaps, err) ||
-                         qcow2_edit_commit(edit, err)
-                     ? -1
-                     : 0;
+        result = drop_old_bitmaps(edit, &bitmaps, err);
     }
     header_page_fini(&want);
     qcow2_edit_bitmaps_switch_fini(&bitmaps);
