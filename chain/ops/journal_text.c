@@ -106,61 +106,82 @@ static int set_bytes(struct img_json *object, const char *key,
     return 0;
 }
 
-static int push_folders(const struct chain_journal *journal,
-                        struct img_json *list, struct img_error *err)
+/* What was handed over may be gone, where memory is out: it is whole before. */
+static int push(struct img_json *list, struct img_json *one, int result)
 {
-    for (size_t i = 0; i < journal->folders_nr; i++) {
-        const struct chain_journal_folder *folder = &journal->folders[i];
-        struct img_json *one = img_json_object();
-
-        img_json_push(list, one);
-        if (set_bytes(one, "path", folder->path, err) < 0) {
-            return -1;
-        }
-        img_json_set_u64(one, "inode", folder->ino);
+    if (result < 0) {
+        img_json_free(one);
+        return -1;
     }
+    img_json_push(list, one);
     return 0;
 }
 
-static int push_files(const struct chain_journal *journal, bool decided,
-                      struct img_json *list, struct img_error *err)
+static int push_folder(struct img_json *list,
+                       const struct chain_journal_folder *folder,
+                       struct img_error *err)
 {
-    for (size_t i = 0; i < journal->files_nr; i++) {
-        const struct chain_journal_file *file = &journal->files[i];
-        struct img_json *one = img_json_object();
+    struct img_json *one = img_json_object();
+    int result = set_bytes(one, "path", folder->path, err);
 
-        img_json_push(list, one);
-        img_json_set_u64(one, "folder", file->folder);
-        if (set_bytes(one, "name", file->name, err) < 0) {
-            return -1;
-        }
-        if (!decided) {
-            continue;
-        }
-        if (set_bytes(one, "temporary", file->temp, err) < 0) {
-            return -1;
-        }
+    img_json_set_u64(one, "inode", folder->ino);
+    return push(list, one, result);
+}
+
+static int push_file(struct img_json *list,
+                     const struct chain_journal_file *file, bool decided,
+                     struct img_error *err)
+{
+    struct img_json *one = img_json_object();
+    int result;
+
+    img_json_set_u64(one, "folder", file->folder);
+    result = set_bytes(one, "name", file->name, err);
+    if (result == 0 && decided) {
+        result = set_bytes(one, "temporary", file->temp, err);
         img_json_set_u64(one, "inode", file->ino);
         img_json_set_u64(one, "length", file->len);
     }
-    return 0;
+    return push(list, one, result);
+}
+
+static int set_folders(const struct chain_journal *journal,
+                       struct img_json *json, struct img_error *err)
+{
+    struct img_json *list = img_json_array();
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < journal->folders_nr; i++) {
+        result = push_folder(list, &journal->folders[i], err);
+    }
+    img_json_set(json, "folders", list);
+    return result;
+}
+
+static int set_files(const struct chain_journal *journal, bool decided,
+                     struct img_json *json, struct img_error *err)
+{
+    struct img_json *list = img_json_array();
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < journal->files_nr; i++) {
+        result = push_file(list, &journal->files[i], decided, err);
+    }
+    img_json_set(json, "files", list);
+    return result;
 }
 
 char *chain_journal_encode(const struct chain_journal *journal, bool decided,
                            struct img_error *err)
 {
     struct img_json *json = img_json_object();
-    struct img_json *folders = img_json_array();
-    struct img_json *files = img_json_array();
     char *text = NULL;
 
     img_json_set_u64(json, "imgchain-snapshot", VERSION);
     img_json_set_string(json, "id", journal->id);
     img_json_set_bool(json, "decided", decided);
-    img_json_set(json, "folders", folders);
-    img_json_set(json, "files", files);
-    if (push_folders(journal, folders, err) == 0 &&
-        push_files(journal, decided, files, err) == 0) {
+    if (set_folders(journal, json, err) == 0 &&
+        set_files(journal, decided, json, err) == 0) {
         text = img_json_text(json, true, err);
     }
     img_json_free(json);

@@ -108,10 +108,13 @@ int qcow2_image_describe(struct img_image *image, struct img_json **out,
     struct qcow2_image *q = qcow2_image_of(image);
     const struct qcow2_header *header = &q->header;
     IMG_AUTO(json_free_ptr) struct img_json *info = img_json_object();
-    struct img_json *data = img_json_object();
+    struct img_json *data;
 
+    if (!info) {
+        return img_fail_memory(err);
+    }
+    data = img_json_object();
     img_json_set_string(info, "type", "qcow2");
-    img_json_set(info, "data", data);
     img_json_set_string(data, "compat", header->version == 2 ? "0.10" : "1.1");
     img_json_set_string(data, "compression-type",
                         header->compression == QCOW2_COMPRESSION_ZSTD ? "zstd"
@@ -119,8 +122,10 @@ int qcow2_image_describe(struct img_image *image, struct img_json **out,
     img_json_set_u64(data, "refcount-bits", 1ull << header->refcount_order);
     if ((header->version >= 3 && describe_v3(q, data, err)) ||
         describe_encryption(q, data, err)) {
+        img_json_free(data);
         return -1;
     }
+    img_json_set(info, "data", data);
     *out = img_steal(&info);
     return 0;
 }

@@ -3,7 +3,8 @@
  * JSON values: the one place that knows json-c.
  *
  * Building: a value given to img_json_set* or img_json_push belongs to the
- * container from then on. NULL containers and values are accepted and
+ * container from then on, and is freed where memory is out: fill it in before.
+ * NULL containers and values are accepted and
  * ignored, so that building needs no check per line; a failed allocation
  * while building is remembered in the thread and makes the next
  * img_json_text fail with IMG_MEMORY. Strings need not be UTF-8: bytes that
