@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command.h"
 #include "image_opts.h"
 #include "message.h"
 #include "progress.h"
@@ -237,6 +238,28 @@ void change_tell_state(struct img_error *err, const char *path,
         (void)snprintf(err->text, sizeof(err->text), "cancelled; %s", state);
     }
     img_error_set_path(err, path);
+}
+
+int change_unreported(const struct change_values *values,
+                      const struct img_error *err)
+{
+    struct img_error said = *err;
+
+    if (!values->dry_run) {
+        (void)snprintf(said.text, sizeof(said.text),
+                       "%.900s; what was to be done is done, only the report"
+                       " is not whole",
+                       err->text);
+    }
+    return session_fail(&said, EXIT_FAILED);
+}
+
+int change_finish(const struct change_values *values, struct output *out)
+{
+    struct img_error err;
+
+    return output_finish(out, &err) < 0 ? change_unreported(values, &err)
+                                        : EXIT_DONE;
 }
 
 struct img_json *change_json(const struct change_values *values,

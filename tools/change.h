@@ -65,6 +65,12 @@ int change_end(int rc);
 void change_tell_state(struct img_error *err, const char *path,
                        const char *state);
 
+/* The work is done, but ERR keeps its report back. Returns the exit code. */
+int change_unreported(const struct change_values *values,
+                      const struct img_error *err);
+/* session_finish, for work that is done. */
+int change_finish(const struct change_values *values, struct output *out);
+
 /* "operation", "filename" and "dry-run": what every JSON document begins with.
  */
 struct img_json *change_json(const struct change_values *values,

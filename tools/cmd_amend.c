@@ -90,5 +90,5 @@ int cmd_amend(void *opaque, char **operands, int nr)
         return session_fail(&err, EXIT_FAILED);
     }
     put_result(out, change, path);
-    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+    return change_finish(change, out);
 }

@@ -180,5 +180,5 @@ int cmd_commit(void *opaque, char **operands, int nr)
     rc = commit(values, path, format, &layers, out, &err);
     words_fini(&layers);
     return rc < 0 ? session_fail(&err, EXIT_FAILED)
-                  : session_finish(out, EXIT_DONE, EXIT_FAILED);
+                  : change_finish(&values->change, out);
 }

@@ -184,7 +184,7 @@ static int show(const struct copy_report *report)
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
     if (session_output(common, &out, &err) < 0) {
-        return session_fail(&err, EXIT_FAILED);
+        return change_unreported(report->change, &err);
     }
     if (result->engine) {
         message_detail("engine %s, source %s, destination %s", result->engine,
@@ -196,7 +196,7 @@ static int show(const struct copy_report *report)
     } else {
         copy_report_sheet(out, report);
     }
-    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+    return change_finish(report->change, out);
 }
 
 /* The existing destination is not fit: the same sheet as validate's. */

@@ -129,7 +129,7 @@ static int show(const struct change_values *change,
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
     if (session_output(&change->common, &out, err) < 0) {
-        return session_fail(err, EXIT_FAILED);
+        return change_unreported(change, err);
     }
     if (change->common.output == OUTPUT_JSON) {
         struct img_json *json = change_json(change, "create", made->path);
@@ -140,7 +140,7 @@ static int show(const struct change_values *change,
         change_head(out, change, "created", "create", made->path);
         made_sheet(out, made);
     }
-    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+    return change_finish(change, out);
 }
 
 int cmd_create(void *opaque, char **operands, int nr)

@@ -308,5 +308,5 @@ int cmd_rebase(void *opaque, char **operands, int nr)
         rc = rebase(change, &request, out, &err);
     }
     return rc < 0 ? session_fail(&err, EXIT_FAILED)
-                  : session_finish(out, EXIT_DONE, EXIT_FAILED);
+                  : change_finish(change, out);
 }

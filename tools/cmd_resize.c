@@ -147,5 +147,5 @@ int cmd_resize(void *opaque, char **operands, int nr)
         resize(values, path, format, &wish, out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
-    return session_finish(out, EXIT_DONE, EXIT_FAILED);
+    return change_finish(&values->change, out);
 }

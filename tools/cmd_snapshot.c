@@ -319,8 +319,9 @@ static int snapshot(const struct snapshot_values *values,
     }
     if (rc == 0 || result.is_refused) {
         put_result(out, values, &request, &result);
-        code = session_finish(out, result.is_refused ? EXIT_FAILED : code,
-                              EXIT_FAILED);
+        code = rc < 0 || result.is_refused
+                   ? session_finish(out, EXIT_FAILED, EXIT_FAILED)
+                   : change_finish(change, out);
     }
     chain_snapshot_result_fini(&result);
     return code;

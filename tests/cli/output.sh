@@ -133,3 +133,23 @@ assert all(set(line) == {"done", "total", "rate", "phase"} for line in lines)
 PYTHON
 run compare -q -p a.qcow2 a.qcow2
 expect_no_stderr
+
+# What was done is done, although nobody can be told.
+for form in human json; do
+    told="$full; what was to be done is done, only the report is not whole"
+    refused_write 1 "$full" create --dry-run --output $form -f qcow2 b.qcow2 1M
+    [ ! -e b.qcow2 ] || fail 'a dry run made it'
+    refused_write 1 "$told" create --output $form -f qcow2 b.qcow2 1M
+    refused_write 1 "$told" resize --output $form -f qcow2 b.qcow2 2M
+    refused_write 1 "$told" amend --output $form -f qcow2 \
+        -o lazy_refcounts=on b.qcow2
+    refused_write 1 "$told" copy --output $form -f qcow2 -O qcow2 a.qcow2 \
+        c.qcow2
+    refused_write 1 "$told" snapshot --output $form \
+        --disk a.qcow2=d.qcow2,format=qcow2
+    refused_write 1 "$told" commit --output $form -f qcow2 d.qcow2
+    refused_write 1 "$told" rebase --output $form -f qcow2 -b c.qcow2 \
+        -F qcow2 d.qcow2
+    expect_equal a.qcow2 d.qcow2
+    rm b.qcow2 c.qcow2 d.qcow2 d.qcow2.imgchain-undo
+done
