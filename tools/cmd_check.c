@@ -17,6 +17,7 @@
 #include "message.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "session.h"
 #include "sheet.h"
 #include "signals.h"
@@ -304,11 +305,12 @@ int cmd_check(void *opaque, char **operands, int nr)
     session_chain_options(&values->common, &options);
     options.top_only = !values->backing_chain;
     options.direct = values->direct;
-    if (session_open(
+    if (session_begin(&values->common, 0, &out, &err) < 0 ||
+        session_open(
             &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
-        session_output(&values->common, &out, &err) < 0) {
+        sandbox_seal(&err) < 0) {
         return session_fail(&err, CHECK_NOT_DONE);
     }
     code = check_chain(values, out, chain, &err);

@@ -15,6 +15,7 @@
 #include "output.h"
 #include "progress.h"
 #include "proof.h"
+#include "sandbox.h"
 #include "session.h"
 #include "signals.h"
 #include "values.h"
@@ -245,35 +246,43 @@ static int code_of(const struct chain_compare_result *result,
                : COMPARE_NO_MAP;
 }
 
-static int compare(const struct compare_values *values,
-                   const struct side sides[2], struct output *out,
-                   struct list *list, struct img_error *err)
-{
+/* What one run works with. */
+struct work {
+    const struct compare_values *values;
     struct chain_compare_options options;
+    struct output *out;
+    struct list list;
+};
+
+static int compare(struct work *work, const struct side sides[2],
+                   struct img_error *err)
+{
+    const struct compare_values *values = work->values;
+    struct chain_compare_options *options = &work->options;
+    struct list *list = &work->list;
     struct chain_compare_result result;
     int rc;
 
-    session_compare_options(&values->common, &options);
-    options.strict_size = values->strict;
-    options.all = values->all;
-    options.cancel = signals_catch();
-    options.progress = on_progress;
-    options.difference = values->all ? on_difference : NULL;
-    options.opaque = list;
+    options->strict_size = values->strict;
+    options->all = values->all;
+    options->cancel = signals_catch();
+    options->progress = on_progress;
+    options->difference = values->all ? on_difference : NULL;
+    options->opaque = list;
     progress_begin(values->common.quiet ? PROGRESS_NONE
                                         : values->common.progress,
                    "compare");
-    rc = chain_compare(sides[0].view, sides[1].view, &options, &result, err);
+    rc = chain_compare(sides[0].view, sides[1].view, options, &result, err);
     progress_end();
     if (rc < 0) {
         return -1;
     }
     if (list->is_json) {
-        if (print_json(out, list, values->all, &result, sides, err) < 0) {
+        if (print_json(work->out, list, values->all, &result, sides, err) < 0) {
             return -1;
         }
     } else {
-        print_human(out, list, &result, sides);
+        print_human(work->out, list, &result, sides);
     }
     if (result.why.code != IMG_OK) {
         message_error(&result.why);
@@ -281,15 +290,29 @@ static int compare(const struct compare_values *values,
     return code_of(&result, sides);
 }
 
-static int run(const struct compare_values *values, const char *const *files,
-               struct side sides[2], struct img_error *err)
+/* What is written is opened, rings are made, and the process is confined. */
+static int begin(struct work *work, struct img_error *err)
+{
+    const struct common_values *common = &work->values->common;
+
+    if (output_new(common->quiet ? OUTPUT_NOWHERE : OUTPUT_WHOLE,
+                   &work->list.out, err) < 0) {
+        return -1;
+    }
+    if (work->values->all && sandbox_is_wanted(common)) {
+        output_prepare(work->list.out);
+    }
+    session_compare_options(common, &work->options);
+    return session_rings(common, &work->options, err) < 0
+               ? -1
+               : session_begin(common, SANDBOX_RINGS, &work->out, err);
+}
+
+static int open_sides(const struct compare_values *values,
+                      const char *const *files, struct side sides[2],
+                      struct img_error *err)
 {
     struct chain_options options;
-    IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    IMG_AUTO(output_free_ptr) struct output *list_out = NULL;
-    struct list list = {.is_json = values->common.output == OUTPUT_JSON,
-                        .is_first = true};
-    int code;
 
     session_chain_options(&values->common, &options);
     options.direct = values->direct;
@@ -300,24 +323,32 @@ static int run(const struct compare_values *values, const char *const *files,
     options.format = values->b_format;
     options.snapshot = values->b_snapshot;
     options.fd = -1;
-    if (side_open(&sides[1], &values->common, files[1], &options, err) < 0 ||
-        session_output(&values->common, &out, err) < 0 ||
-        output_new(values->common.quiet ? OUTPUT_NOWHERE : OUTPUT_WHOLE,
-                   &list_out, err) < 0) {
+    return side_open(&sides[1], &values->common, files[1], &options, err);
+}
+
+static int run(struct work *work, const char *const *files,
+               struct side sides[2], struct img_error *err)
+{
+    int code;
+
+    if (begin(work, err) < 0 ||
+        open_sides(work->values, files, sides, err) < 0 ||
+        sandbox_seal(err) < 0) {
         return -1;
     }
-    list.out = list_out;
-    code = compare(values, sides, out, &list, err);
-    if (code < 0) {
-        return -1;
-    }
-    return session_finish(out, code, COMPARE_NOT_JUDGED);
+    code = compare(work, sides, err);
+    return code < 0 ? -1 : session_finish(work->out, code, COMPARE_NOT_JUDGED);
 }
 
 int cmd_compare(void *opaque, char **operands, int nr)
 {
     struct side sides[2] = {{.chain = NULL}, {.chain = NULL}};
     const struct compare_values *values = opaque;
+    struct work work = {
+        .values = values,
+        .list = {.is_json = values->common.output == OUTPUT_JSON,
+                 .is_first = true},
+    };
     struct img_error err;
     char name[IMG_ERROR_PATH_MAX];
     const char *files[2];
@@ -327,8 +358,11 @@ int cmd_compare(void *opaque, char **operands, int nr)
     files[0] =
         session_operand(&values->common, operands, nr - 1, name, sizeof(name));
     files[1] = operands[nr - 1];
-    code = run(values, files, sides, &err);
+    code = run(&work, files, sides, &err);
     side_fini(&sides[0]);
     side_fini(&sides[1]);
+    session_rings_free(&work.options);
+    output_free(work.list.out);
+    output_free(work.out);
     return code < 0 ? session_fail(&err, COMPARE_NOT_JUDGED) : code;
 }

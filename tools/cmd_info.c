@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "info.h"
+#include "sandbox.h"
 #include "session.h"
 #include "values.h"
 
@@ -71,11 +72,12 @@ int cmd_info(void *opaque, char **operands, int nr)
     options.top_only = !values->backing_chain;
     /* People see how far a chain goes; programs get all of it or nothing. */
     options.keep_broken = !is_json;
-    if (session_open(
+    if (session_begin(&values->common, 0, &out, &err) < 0 ||
+        session_open(
             &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
-        session_output(&values->common, &out, &err) < 0 ||
+        sandbox_seal(&err) < 0 ||
         (is_json ? print_json(out, chain, values->backing_chain, &err)
                  : print_sheets(out, chain, &err)) < 0) {
         return session_fail(&err, EXIT_FAILED);

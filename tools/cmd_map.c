@@ -13,6 +13,7 @@
 
 #include "command.h"
 #include "output.h"
+#include "sandbox.h"
 #include "session.h"
 #include "values.h"
 
@@ -225,12 +226,12 @@ int cmd_map(void *opaque, char **operands, int nr)
 
     session_chain_options(&values->common, &options);
     options.snapshot = values->snapshot;
-    if (session_open(
+    if (session_begin(&values->common, 0, &out, &err) < 0 ||
+        session_open(
             &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),
             &options, &chain, &err) < 0 ||
-        chain_view_new(chain, 0, &view, &err) < 0 ||
-        session_output(&values->common, &out, &err) < 0) {
+        sandbox_seal(&err) < 0 || chain_view_new(chain, 0, &view, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     walk.out = out;

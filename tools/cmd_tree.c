@@ -52,7 +52,9 @@ int cmd_tree(void *opaque, char **operands, int nr)
     IMG_AUTO(chain_forest_free_ptr) struct chain_forest *forest = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
-    if (chain_forest_new(&options, &forest, &err) < 0) {
+    /* Images are opened to the end: there is no second step. */
+    if (session_begin(&values->common, 0, &out, &err) < 0 ||
+        chain_forest_new(&options, &forest, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     for (int i = 0; i < nr; i++) {
@@ -66,7 +68,6 @@ int cmd_tree(void *opaque, char **operands, int nr)
         }
     }
     if (chain_forest_link(forest, &err) < 0 ||
-        session_output(&values->common, &out, &err) < 0 ||
         draw(out, values->common.output, forest, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }

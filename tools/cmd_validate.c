@@ -14,6 +14,7 @@
 #include "message.h"
 #include "outfile.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "session.h"
 #include "signals.h"
 #include "terminal.h"
@@ -172,6 +173,39 @@ static void fill_request(const struct validate_values *values,
     out->compare.progress = on_progress;
 }
 
+/* What is written is opened and rings are made before it begins. */
+static int prepare(const struct validate_values *values,
+                   struct chain_validate_request *request, struct output **out,
+                   struct img_error *err)
+{
+    const char *const files[] = {values->junit, values->sarif, values->stamp};
+    const struct common_values *common = &values->common;
+
+    if (session_output(common, out, err) < 0) {
+        return -1;
+    }
+    if (!sandbox_is_wanted(common)) {
+        return 0;
+    }
+    output_prepare(*out);
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (files[i] && outfile_prepare(files[i], err) < 0) {
+            return -1;
+        }
+    }
+    return session_rings(common, &request->compare, err);
+}
+
+static int on_stage(void *opaque, enum chain_stage stage, struct img_error *err)
+{
+    const struct validate_values *values = opaque;
+
+    return stage == CHAIN_STAGE_OPENING
+               ? sandbox_begin(&values->common, SANDBOX_NAMES | SANDBOX_RINGS,
+                               err)
+               : sandbox_seal(err);
+}
+
 static int write_stamp(const struct chain_report *report, const char *path,
                        struct img_error *err)
 {
@@ -214,13 +248,12 @@ static int code_of(enum chain_judgement judgement)
 }
 
 static int show(const struct validate_values *values,
-                const struct verdict *verdict, struct img_error *err)
+                const struct verdict *verdict, struct output *out,
+                struct img_error *err)
 {
     int code = code_of(chain_report_judgement(verdict->report));
-    IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
-    if (write_files(values, verdict, err) < 0 ||
-        session_output(&values->common, &out, err) < 0) {
+    if (write_files(values, verdict, err) < 0) {
         return session_fail(err, VALIDATE_NOT_JUDGED);
     }
     if (values->common.output == OUTPUT_JSON) {
@@ -232,7 +265,7 @@ static int show(const struct validate_values *values,
     return session_finish(out, code, VALIDATE_NOT_JUDGED);
 }
 
-static int validate(const struct validate_values *values,
+static int validate(struct validate_values *values,
                     enum chain_operation operation)
 {
     struct chain_validate_request request;
@@ -241,6 +274,7 @@ static int validate(const struct validate_values *values,
     char name[IMG_ERROR_PATH_MAX];
     const char *dest = values->dest;
     struct verdict verdict;
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
     int rc, code;
 
     if (!is_sane(values)) {
@@ -250,11 +284,17 @@ static int validate(const struct validate_values *values,
         dest = session_operand(&values->common, NULL, 0, name, sizeof(name));
     }
     fill_request(values, operation, dest, &request);
+    request.confine = on_stage;
+    request.confine_opaque = values;
+    if (prepare(values, &request, &out, &err) < 0) {
+        return session_fail(&err, VALIDATE_NOT_JUDGED);
+    }
     progress_begin(values->common.quiet ? PROGRESS_NONE
                                         : values->common.progress,
                    "validate");
     rc = chain_validate(&request, &report, &err);
     progress_end();
+    session_rings_free(&request.compare);
     if (rc < 0) {
         return session_fail(&err, VALIDATE_NOT_JUDGED);
     }
@@ -262,7 +302,7 @@ static int validate(const struct validate_values *values,
                                .operation = operation,
                                .source = values->source,
                                .dest = dest};
-    code = show(values, &verdict, &err);
+    code = show(values, &verdict, out, &err);
     chain_report_free(report);
     return code;
 }
@@ -276,7 +316,7 @@ int cmd_validate_snapshot(void *opaque, char **operands, int nr)
 
 int cmd_validate_copy(void *opaque, char **operands, int nr)
 {
-    const struct validate_values *values = opaque;
+    struct validate_values *values = opaque;
 
     (void)operands;
     (void)nr;

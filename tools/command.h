@@ -16,9 +16,10 @@ enum {
 
 /* Common options that make no sense for a command. */
 enum {
-    WITHOUT_FORMAT = 1u << 0, /* -f */
-    WITHOUT_FD = 1u << 1,     /* --fd */
-    WITHOUT_SHARE = 1u << 2,  /* -U: what is written is never shared */
+    WITHOUT_FORMAT = 1u << 0,  /* -f */
+    WITHOUT_FD = 1u << 1,      /* --fd */
+    WITHOUT_SHARE = 1u << 2,   /* -U: what is written is never shared */
+    WITHOUT_SANDBOX = 1u << 3, /* it writes images */
 };
 
 struct command {
@@ -41,6 +42,7 @@ struct command {
     int min_operands;     /* with --fd one less */
     int max_operands;     /* -1: any number */
     int usage_exit;       /* for bad options and operands */
+    int limit_exit;       /* when --max-time is over; 0: EXIT_FAILED */
 };
 
 extern const struct command commands[];

@@ -10,9 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bounds.h"
 #include "command.h"
 #include "message.h"
+#include "outfile.h"
 #include "signals.h"
+
+/* How long a cancelled command may take to end; one that writes has to bring
+   the image into a state that it can tell about. */
+#define READER_GRACE_S 1u
+#define WRITER_GRACE_S 30u
 
 /*
  * No image may become descriptor 0, 1 or 2 because the caller closed those.
@@ -45,6 +52,24 @@ static int fail_operands(const struct command *command, int found)
                    command->name, space, verb, found, found == 1 ? "" : "s",
                    command->operands, command->name, space, verb);
     return command->usage_exit;
+}
+
+static int run_limited(const struct command *command, void *values,
+                       char **operands, int nr)
+{
+    const struct common_values *common = values;
+    int code = command->limit_exit ? command->limit_exit : EXIT_FAILED;
+    bool is_writer = (command->without & WITHOUT_SANDBOX) != 0;
+    struct img_error err;
+
+    if (bounds_apply(common, code, is_writer ? WRITER_GRACE_S : READER_GRACE_S,
+                     &err) < 0) {
+        message_error(&err);
+        return code;
+    }
+    code = command->run(values, operands, nr);
+    outfile_discard_prepared();
+    return code;
 }
 
 static int run(const struct command *command, int argc, char **argv)
@@ -81,7 +106,7 @@ static int run(const struct command *command, int argc, char **argv)
         } else if (common->image_opts && (common->format || common->fd >= 0)) {
             message_failed("--image-opts goes with neither --format nor --fd");
         } else {
-            code = command->run(values, argv + first, nr);
+            code = run_limited(command, values, argv + first, nr);
         }
     }
     if (command->fini) {

@@ -5,10 +5,12 @@
  */
 #include "message.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "bounds.h"
 #include "progress.h"
 
 /* Path (escaped, four bytes a byte), text and what stands around them. */
@@ -53,6 +55,23 @@ void message_without_share(void)
     is_share_unknown = true;
 }
 
+/* What the caller's own limits have to do with it, put after AT. */
+static size_t put_limit(const struct img_error *err, char *at, size_t size)
+{
+    uint64_t address_space = bounds_address_space();
+    unsigned seconds;
+    int len = 0;
+
+    if (err->code == IMG_CANCELLED && bounds_is_time_over(&seconds)) {
+        len = snprintf(at, size, ": not done after %u s (--max-time)", seconds);
+    } else if (err->code == IMG_MEMORY && address_space > 0) {
+        len = snprintf(at, size,
+                       "; the limit is %" PRIu64 " bytes (--max-address-space)",
+                       address_space);
+    }
+    return len > 0 ? (size_t)len : 0;
+}
+
 void message_error(const struct img_error *err)
 {
     char line[LINE_MAX_LEN];
@@ -66,7 +85,11 @@ void message_error(const struct img_error *err)
     if (advice) {
         len = (size_t)(advice - line - head);
     }
-    put_line(line, sizeof(line), (size_t)head + len);
+    len += (size_t)head;
+    if (len < sizeof(line)) {
+        len += put_limit(err, line + len, sizeof(line) - len);
+    }
+    put_line(line, sizeof(line), len);
 }
 
 void message_failed(const char *fmt, ...)

@@ -10,6 +10,11 @@
 
 #include "options.h"
 
+/* A timer's seconds are signed on some machines; this is 31 years. */
+#define SECONDS_MAX 1000000000u
+/* The program and its libraries themselves. */
+#define ADDRESS_SPACE_MIN (16u << 20)
+
 int option_flag(void *field, const char *arg, struct img_error *err)
 {
     (void)arg;
@@ -152,6 +157,34 @@ int option_fd(void *field, const char *arg, struct img_error *err)
         return -1;
     }
     *fd = (int)value;
+    return 0;
+}
+
+int option_seconds(void *field, const char *arg, struct img_error *err)
+{
+    unsigned seconds = 0;
+
+    if (option_number(arg, SECONDS_MAX, &seconds, err) < 0) {
+        return -1;
+    }
+    if (seconds == 0) {
+        return img_fail(err, IMG_USAGE, "is no time: at least 1");
+    }
+    *(unsigned *)field = seconds;
+    return 0;
+}
+
+int option_address_space(void *field, const char *arg, struct img_error *err)
+{
+    uint64_t len = 0;
+
+    if (size_parse(arg, &len, err) < 0) {
+        return -1;
+    }
+    if (len < ADDRESS_SPACE_MIN) {
+        return img_fail(err, IMG_USAGE, "is too small: at least 16M");
+    }
+    *(uint64_t *)field = len;
     return 0;
 }
 

@@ -43,6 +43,14 @@ const struct option_spec common_options[] = {
      COMMON(max_depth)},
     {0, "fd", "N", "use the inherited descriptor N; FILE names it", option_fd,
      COMMON(fd)},
+    {0, "max-time", "SECONDS", "stop with an error after so long",
+     option_seconds, COMMON(max_time)},
+    {0, "max-address-space", "SIZE", "let the process map no more memory",
+     option_address_space, COMMON(max_address_space)},
+    {0, "no-sandbox", NULL, "do not confine the process before it reads",
+     option_flag, COMMON(no_sandbox)},
+    {0, "require-sandbox", NULL, "fail where the kernel cannot confine it",
+     option_flag, COMMON(require_sandbox)},
     {'h', "help", NULL, "show this help", option_flag, COMMON(wants_help)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
@@ -57,6 +65,10 @@ static bool is_replaced(const struct command *command,
         return true;
     }
     if ((command->without & WITHOUT_SHARE) && common->letter == 'U') {
+        return true;
+    }
+    if ((command->without & WITHOUT_SANDBOX) &&
+        strstr(common->name, "sandbox")) {
         return true;
     }
     for (const struct option_spec *own = command->options; own->name; own++) {

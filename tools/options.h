@@ -46,7 +46,10 @@ struct common_values {
     uint64_t max_memory; /* 0: the default of each command */
     unsigned max_depth;  /* 0: CHAIN_MAX_DEPTH */
     int fd;              /* --fd, or -1 */
-    bool wants_choices;  /* -o help: what -o can set */
+    bool no_sandbox, require_sandbox;
+    unsigned max_time;          /* seconds; 0: no end */
+    uint64_t max_address_space; /* 0: as inherited */
+    bool wants_choices;         /* -o help: what -o can set */
 };
 
 /* Put ARG (NULL where the option has none) into FIELD. */
@@ -63,7 +66,7 @@ struct option_spec {
 
 option_parser option_flag, option_text, option_size, option_output,
     option_tree_output, option_engine, option_root, option_progress,
-    option_depth, option_fd, option_cache;
+    option_depth, option_fd, option_seconds, option_address_space, option_cache;
 
 /* A decimal number of at most MAX. */
 int option_number(const char *arg, unsigned max, unsigned *out,

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "sandbox.h"
+
 static int fail(struct outfile *file, const char *what, struct img_error *err)
 {
     img_fail_sys(err, errno, "%s", what);
@@ -17,7 +19,7 @@ static int fail(struct outfile *file, const char *what, struct img_error *err)
     return -1;
 }
 
-int outfile_open(struct outfile *file, const char *path, struct img_error *err)
+static int create(struct outfile *file, const char *path, struct img_error *err)
 {
     struct stat st;
     mode_t mask;
@@ -54,6 +56,71 @@ int outfile_open(struct outfile *file, const char *path, struct img_error *err)
         return -1;
     }
     return 0;
+}
+
+/* Waiting for outfile_open: more than a command has options for. */
+static struct prepared {
+    struct outfile file;
+    char *folder;
+} prepared[4];
+
+#define PREPARED_MAX (sizeof(prepared) / sizeof(prepared[0]))
+
+static char *folder_of(const char *path, struct img_error *err)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? img_strndup(path, (size_t)(slash - path) + 1, err)
+                 : img_strndup(".", 1, err);
+}
+
+int outfile_prepare(const char *path, struct img_error *err)
+{
+    size_t i = 0;
+
+    while (i < PREPARED_MAX && prepared[i].folder) {
+        i++;
+    }
+    if (i == PREPARED_MAX) {
+        return img_fail(err, IMG_LIMIT, "more than %zu files to write",
+                        PREPARED_MAX);
+    }
+    if (create(&prepared[i].file, path, err) < 0) {
+        return -1;
+    }
+    prepared[i].folder = folder_of(path, err);
+    if (!prepared[i].folder) {
+        outfile_discard(&prepared[i].file);
+        return -1;
+    }
+    sandbox_allow_writing(fileno(prepared[i].file.stream));
+    sandbox_allow_renaming(prepared[i].folder);
+    return 0;
+}
+
+static bool take_prepared(struct outfile *file, const char *path)
+{
+    for (size_t i = 0; i < PREPARED_MAX; i++) {
+        if (prepared[i].file.path && strcmp(prepared[i].file.path, path) == 0) {
+            *file = prepared[i].file;
+            memset(&prepared[i].file, 0, sizeof(prepared[i].file));
+            return true;
+        }
+    }
+    return false;
+}
+
+void outfile_discard_prepared(void)
+{
+    for (size_t i = 0; i < PREPARED_MAX; i++) {
+        outfile_discard(&prepared[i].file);
+        free(img_steal(&prepared[i].folder));
+    }
+}
+
+int outfile_open(struct outfile *file, const char *path, struct img_error *err)
+{
+    return take_prepared(file, path) ? 0 : create(file, path, err);
 }
 
 int outfile_commit(struct outfile *file, struct img_error *err)

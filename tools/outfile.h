@@ -18,6 +18,14 @@ struct outfile {
  * regular file, or none, may be replaced: never a device.
  */
 int outfile_open(struct outfile *file, const char *path, struct img_error *err);
+/*
+ * Open it already now, before the process confines itself; outfile_open of
+ * the same PATH (the same pointer lives on) then takes it. The sandbox is told
+ * that it may be written and renamed.
+ */
+int outfile_prepare(const char *path, struct img_error *err);
+/* Forget what was prepared and not taken. */
+void outfile_discard_prepared(void);
 /* Everything written, then the name. Releases FILE whatever happens. */
 int outfile_commit(struct outfile *file, struct img_error *err);
 /* Forget what was written. Accepts a zeroed FILE. */

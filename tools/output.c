@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sandbox.h"
 #include "terminal.h"
 
 #define STREAM_LEN (64u << 10)
@@ -23,7 +24,8 @@ struct output {
     bool has_colour;
     char *buf;
     size_t len, room;
-    int spill; /* unlinked file, or -1 */
+    int spill;       /* unlinked file, or -1 */
+    int spill_errno; /* why it could not be opened ahead */
     bool has_failed;
     struct img_error err;
 };
@@ -112,6 +114,18 @@ static int spill_open(struct output *output)
     return img_fail_sys(&output->err, errno, "cannot create a temporary file");
 }
 
+void output_prepare(struct output *output)
+{
+    if (output->mode != OUTPUT_WHOLE || output->spill >= 0) {
+        return;
+    }
+    if (spill_open(output) == 0) {
+        sandbox_allow_writing(output->spill);
+    } else {
+        output->spill_errno = output->err.sys_errno;
+    }
+}
+
 /* Empty the buffer: to stdout, or into the spill file. */
 static void drain(struct output *output)
 {
@@ -125,7 +139,10 @@ static void drain(struct output *output)
         rc = write_all(STDOUT_FILENO, output->buf, output->len, STDOUT_NAME,
                        &output->err);
     } else {
-        if (output->spill < 0) {
+        if (output->spill_errno != 0) {
+            rc = img_fail_sys(&output->err, output->spill_errno,
+                              "cannot create a temporary file");
+        } else if (output->spill < 0) {
             rc = spill_open(output);
         }
         if (rc == 0) {

@@ -36,6 +36,11 @@ enum output_style {
 
 int output_new(enum output_mode mode, struct output **out,
                struct img_error *err);
+/*
+ * Open the file that a whole one may need, while files can be opened; the
+ * sandbox is told of it. A failure is reported when the file is needed.
+ */
+void output_prepare(struct output *output);
 /* Everything goes to stdout now, or the first error comes back. */
 int output_finish(struct output *output, struct img_error *err);
 /* NULL is fine. */

@@ -2,6 +2,7 @@
 /* What several commands do with the common options. */
 #include "session.h"
 
+#include <img/engine.h>
 #include <img/memory.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "image_opts.h"
 #include "message.h"
+#include "sandbox.h"
 
 void session_chain_options(const struct common_values *common,
                            struct chain_options *out)
@@ -28,6 +30,20 @@ void session_compare_options(const struct common_values *common,
     memset(out, 0, sizeof(*out));
     out->engine = (int)common->engine;
     out->budget_len = common->max_memory;
+}
+
+int session_rings(const struct common_values *common,
+                  struct chain_compare_options *options, struct img_error *err)
+{
+    return sandbox_is_wanted(common)
+               ? chain_compare_rings(options, &options->rings, err)
+               : 0;
+}
+
+void session_rings_free(struct chain_compare_options *options)
+{
+    img_ring_stock_free(options->rings);
+    options->rings = NULL;
 }
 
 const char *session_operand(const struct common_values *common, char **operands,
@@ -92,6 +108,18 @@ int session_output(const struct common_values *common, struct output **out,
         common->output == OUTPUT_HUMAN ? OUTPUT_STREAM : OUTPUT_WHOLE;
 
     return output_new(common->quiet ? OUTPUT_NOWHERE : mode, out, err);
+}
+
+int session_begin(const struct common_values *common, unsigned needs,
+                  struct output **out, struct img_error *err)
+{
+    if (session_output(common, out, err) < 0) {
+        return -1;
+    }
+    if (sandbox_is_wanted(common)) {
+        output_prepare(*out);
+    }
+    return sandbox_begin(common, needs, err);
 }
 
 int session_fail(const struct img_error *err, int code)

@@ -18,6 +18,14 @@ void session_compare_options(const struct common_values *common,
                              struct chain_compare_options *out);
 
 /*
+ * Rings for a comparison that is made in the sandbox, which may make none; to
+ * be called before session_begin. Nothing without a sandbox.
+ */
+int session_rings(const struct common_values *common,
+                  struct chain_compare_options *options, struct img_error *err);
+void session_rings_free(struct chain_compare_options *options);
+
+/*
  * The first of the NR operands. With --fd it may be missing: then the name by
  * which the kernel knows the descriptor stands in for it, kept in BUF.
  */
@@ -36,6 +44,13 @@ void session_view_free(struct chain_view **view);
 /* The output that -q and --output ask for. */
 int session_output(const struct common_values *common, struct output **out,
                    struct img_error *err);
+
+/*
+ * The same, and the first step of the sandbox (sandbox.h has NEEDS); before
+ * any image is opened. sandbox_seal is the second.
+ */
+int session_begin(const struct common_values *common, unsigned needs,
+                  struct output **out, struct img_error *err);
 
 /* Print ERR; returns CODE. */
 int session_fail(const struct img_error *err, int code);

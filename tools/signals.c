@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 static volatile sig_atomic_t cancelled;
+static volatile sig_atomic_t can_cancel;
 static volatile sig_atomic_t usr1;
 
 static void on_cancel(int signum)
@@ -60,7 +61,14 @@ const volatile int *signals_catch(void)
     if (!is_ignored(SIGHUP)) {
         install(SIGHUP, on_cancel, once);
     }
+    can_cancel = 1;
     return &cancelled;
+}
+
+bool signals_cancel(void)
+{
+    cancelled = 1;
+    return can_cancel != 0;
 }
 
 bool signals_take_usr1(void)

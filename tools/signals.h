@@ -13,6 +13,8 @@ void signals_init(void);
  * returned; a second one ends the process as usual.
  */
 const volatile int *signals_catch(void);
+/* Set that flag (a handler may). False: nothing looks at it. */
+bool signals_cancel(void);
 /* Was SIGUSR1 received since the last call? */
 bool signals_take_usr1(void);
 

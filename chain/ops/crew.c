@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <img/checked.h>
+#include <img/engine.h>
 
 #define BUDGET_DEFAULT_LEN (64ull << 20)
 /* A piece's usual length: both sides of it stay in the second-level cache
@@ -28,11 +29,23 @@ void chain_crew_init(struct chain_crew *crew, struct chain_queue *queue,
     crew->queue = queue;
     crew->max = chain_threads_nr(options->threads);
     crew->options.engine = (enum img_engine_kind)options->engine;
+    crew->options.rings = options->rings;
     crew->options.all = options->all;
     crew->options.budget_len = budget / crew->max;
     uint64_t target = budget / (2 * TARGET_PIECES);
     target = img_max(TARGET_MIN_LEN, img_min(target, TARGET_MAX_LEN));
     crew->options.target_len = (uint32_t)img_align_down(target, TARGET_MIN_LEN);
+}
+
+int chain_compare_rings(const struct chain_compare_options *options,
+                        struct img_ring_stock **out, struct img_error *err)
+{
+    *out = NULL;
+    if (options->engine == IMG_ENGINE_SYNC) {
+        return 0;
+    }
+    return img_ring_stock_new(chain_threads_nr(options->threads),
+                              CHAIN_WORKER_DEPTH, out, err);
 }
 
 static int add_worker(struct chain_crew *crew, struct img_error *err)

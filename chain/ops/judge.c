@@ -216,6 +216,16 @@ static void open_dest(struct chain_judge *judge)
     }
 }
 
+int chain_judge_confine(const struct chain_judge *judge, enum chain_stage stage,
+                        struct img_error *err)
+{
+    const struct chain_validate_request *request = judge->request;
+
+    return request->confine
+               ? request->confine(request->confine_opaque, stage, err)
+               : 0;
+}
+
 int chain_judge_open(struct chain_judge *judge, struct img_error *err)
 {
     static const unsigned masks[] = {
@@ -227,7 +237,9 @@ int chain_judge_open(struct chain_judge *judge, struct img_error *err)
     judge->requested = masks[judge->request->operation];
     judge->effective = judge->requested;
     judge->dest_path = judge->request->dest;
-    if (read_request(judge, err) != 0 || open_source(judge, err) != 0) {
+    if (read_request(judge, err) != 0 ||
+        chain_judge_confine(judge, CHAIN_STAGE_OPENING, err) != 0 ||
+        open_source(judge, err) != 0) {
         return -1;
     }
     open_dest(judge);

@@ -108,6 +108,9 @@ struct chain_judge {
     struct img_error content_why;
 };
 
+/* Tell the caller which stage begins. */
+int chain_judge_confine(const struct chain_judge *judge, enum chain_stage stage,
+                        struct img_error *err);
 /* Open what there is to open. -1: nothing can be judged. */
 int chain_judge_open(struct chain_judge *judge, struct img_error *err);
 void chain_judge_close(struct chain_judge *judge);

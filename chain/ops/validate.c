@@ -220,6 +220,11 @@ static int run_rules(struct chain_judge *judge)
 {
     for (unsigned i = 0; i < RULES_NR; i++) {
         const struct rule *rule = &rules[i];
+        /* The rules before look for who uses the file, in other folders. */
+        if (i == RULE_FORMAT_MATCH &&
+            chain_judge_confine(judge, CHAIN_STAGE_READING, judge->err) != 0) {
+            return -1;
+        }
         if (!(rule->applies & (judge->requested | judge->effective))) {
             continue;
         }

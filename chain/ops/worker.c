@@ -16,9 +16,6 @@
 #include "slot.h"
 #include "thread.h"
 
-/* At least the reads of one piece. */
-#define ENGINE_DEPTH (CHAIN_SIDES * CHAIN_PIECE_READS)
-
 struct chain_worker {
     struct chain_queue *queue;
     struct chain_worker_options options;
@@ -60,8 +57,9 @@ int chain_worker_new(struct chain_queue *queue,
                     (unsigned)img_max(1, img_min(pieces, CHAIN_POOL_MAX)));
     worker->slots =
         img_calloc(worker->pace.window_max, sizeof(*worker->slots), err);
-    if (!worker->slots || img_engine_new(options->engine, ENGINE_DEPTH,
-                                         &worker->engine, err) != 0) {
+    if (!worker->slots ||
+        img_engine_new_from(options->rings, options->engine, CHAIN_WORKER_DEPTH,
+                            &worker->engine, err) != 0) {
         chain_worker_free(worker);
         return -1;
     }
@@ -98,7 +96,7 @@ static bool has_room(const struct chain_worker *worker,
     if (worker->nr == 0 || !worker->engine) {
         return true;
     }
-    return img_engine_in_flight(worker->engine) + reads <= ENGINE_DEPTH &&
+    return img_engine_in_flight(worker->engine) + reads <= CHAIN_WORKER_DEPTH &&
            worker->in_flight_len + chain_piece_cost(piece) <=
                worker->options.budget_len;
 }

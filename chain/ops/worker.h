@@ -18,10 +18,14 @@ struct chain_worker;
 
 struct chain_worker_options {
     enum img_engine_kind engine;
+    struct img_ring_stock *rings; /* where one is taken from, or NULL */
     bool all;            /* mark every differing byte, not just the first */
     uint64_t budget_len; /* of this worker's buffers in flight */
     uint32_t target_len; /* usual length of a piece */
 };
+
+/* At least the reads of one piece: the depth of a worker's engine. */
+#define CHAIN_WORKER_DEPTH (CHAIN_SIDES * CHAIN_PIECE_READS)
 
 int chain_worker_new(struct chain_queue *queue,
                      const struct chain_worker_options *options,

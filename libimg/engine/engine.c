@@ -40,12 +40,13 @@ struct img_request *img_request_queue_pop(struct img_request_queue *queue)
 }
 
 static int new_of_kind(enum img_engine_kind kind, unsigned depth,
-                       struct img_engine **out, struct img_error *err)
+                       struct img_ring_stock *stock, struct img_engine **out,
+                       struct img_error *err)
 {
     if (kind == IMG_ENGINE_SYNC) {
         return img_engine_sync_new(out, err);
     }
-    if (img_engine_uring_new(depth, out, err) == 0) {
+    if (img_engine_uring_new(depth, stock, out, err) == 0) {
         return 0;
     }
     if (kind == IMG_ENGINE_URING) {
@@ -58,12 +59,19 @@ static int new_of_kind(enum img_engine_kind kind, unsigned depth,
 int img_engine_new(enum img_engine_kind kind, unsigned depth,
                    struct img_engine **out, struct img_error *err)
 {
+    return img_engine_new_from(NULL, kind, depth, out, err);
+}
+
+int img_engine_new_from(struct img_ring_stock *stock, enum img_engine_kind kind,
+                        unsigned depth, struct img_engine **out,
+                        struct img_error *err)
+{
     if (depth < 1 || depth > DEPTH_MAX) {
         return img_fail(err, IMG_USAGE,
                         "engine depth: found %u, expected 1 to %u", depth,
                         DEPTH_MAX);
     }
-    if (new_of_kind(kind, depth, out, err)) {
+    if (new_of_kind(kind, depth, stock, out, err)) {
         return -1;
     }
     (*out)->depth = depth;

@@ -41,9 +41,10 @@ struct img_engine {
 };
 
 int img_engine_sync_new(struct img_engine **out, struct img_error *err);
-/* IMG_UNSUPPORTED when the kernel has no io_uring for us. */
-int img_engine_uring_new(unsigned depth, struct img_engine **out,
-                         struct img_error *err);
+/* IMG_UNSUPPORTED when the kernel has no io_uring for us. STOCK: NULL or where
+   a ring is looked for first. */
+int img_engine_uring_new(unsigned depth, struct img_ring_stock *stock,
+                         struct img_engine **out, struct img_error *err);
 
 /* A part of a request for a file descriptor: what a kernel is asked. */
 struct img_request_step {

@@ -10,25 +10,21 @@
  * (ring_nr: prepared and not answered), or done (finished, not handed back).
  * Those without a descriptor go from the queue to done as they are, and are
  * done as they are handed back: the kernel works meanwhile.
- *
- * The ring is made disabled, restricted to plain reads and writes and then
- * enabled, where the kernel can (5.10): whatever gets hold of it can open
- * nothing.
  */
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <img/memory.h>
 
 #include "engine_impl.h"
+#include "ring.h"
 
 struct uring_engine {
     struct img_engine engine;
     struct io_uring ring;
+    struct img_ring_stock *stock; /* where the ring came from, or NULL */
     bool has_ring;
     unsigned ring_nr;
     unsigned batch;
@@ -165,7 +161,11 @@ static void uring_free(struct img_engine *engine)
         while (uring->ring_nr > 0 && enter(uring, true, &err) == 0) {
             take_answers(uring);
         }
-        io_uring_queue_exit(&uring->ring);
+        if (uring->stock && uring->ring_nr == 0) {
+            img_ring_stock_return(uring->stock, &uring->ring);
+        } else {
+            io_uring_queue_exit(&uring->ring);
+        }
     }
     while ((request = img_request_queue_pop(&uring->done))) {
         img_request_release(request);
@@ -178,90 +178,11 @@ static const struct img_engine_ops uring_ops = {
     .free = uring_free,
 };
 
-/*
- * liburing's io_uring_register_restrictions and io_uring_enable_rings are
- * declared but not exported by its version 2.3. 0 or a negative
- * errno.
- */
-static int register_call(const struct io_uring *ring, unsigned opcode,
-                         const void *arg, unsigned nr)
-{
-    return syscall(SYS_io_uring_register, ring->ring_fd, opcode, arg, nr) < 0
-               ? -errno
-               : 0;
-}
-
-/* Only plain reads and writes. Kernels that cannot restrict go without. */
-static void restrict_ring(const struct io_uring *ring)
-{
-    struct io_uring_restriction allowed[] = {
-        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
-        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE},
-    };
-
-    (void)register_call(ring, IORING_REGISTER_RESTRICTIONS, allowed,
-                        sizeof(allowed) / sizeof(allowed[0]));
-}
-
-/* IORING_OP_READ and its twin are younger (5.6) than rings (5.1). */
-static int check_operations(struct io_uring *ring)
-{
-    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-    bool has_both = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
-                    io_uring_opcode_supported(probe, IORING_OP_WRITE);
-
-    io_uring_free_probe(probe);
-    return has_both ? 0 : -EOPNOTSUPP;
-}
-
-/* 0 or a negative errno, with which nothing is left behind. */
-static int make_ring(unsigned depth, unsigned flags, struct io_uring *ring)
-{
-    int rc = io_uring_queue_init(depth, ring, flags);
-
-    if (rc < 0) {
-        return rc;
-    }
-    if (flags & IORING_SETUP_R_DISABLED) {
-        restrict_ring(ring);
-        rc = register_call(ring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-    } else {
-        rc = check_operations(ring);
-    }
-    if (rc < 0) {
-        io_uring_queue_exit(ring);
-    }
-    return rc < 0 ? rc : 0;
-}
-
-/*
- * From the newest kernel's flags (5.19, 5.10) to none. A single issuer with
- * deferred task work (6.1) was measured to be no faster, and would tie the
- * ring to the thread that made it.
- */
-static int make_best_ring(unsigned depth, struct io_uring *ring)
-{
-    static const unsigned flags[] = {
-        IORING_SETUP_R_DISABLED | IORING_SETUP_COOP_TASKRUN,
-        IORING_SETUP_R_DISABLED,
-        0,
-    };
-    int rc = -EINVAL;
-
-    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
-        rc = make_ring(depth, flags[i], ring);
-        if (rc != -EINVAL) {
-            break;
-        }
-    }
-    return rc;
-}
-
-int img_engine_uring_new(unsigned depth, struct img_engine **out,
-                         struct img_error *err)
+int img_engine_uring_new(unsigned depth, struct img_ring_stock *stock,
+                         struct img_engine **out, struct img_error *err)
 {
     struct uring_engine *uring = img_calloc(1, sizeof(*uring), err);
-    int rc;
+    int rc = 0;
 
     if (!uring) {
         return -1;
@@ -269,7 +190,11 @@ int img_engine_uring_new(unsigned depth, struct img_engine **out,
     uring->engine.ops = &uring_ops;
     uring->engine.kind = IMG_ENGINE_URING;
     uring->batch = depth / 4 > 0 ? depth / 4 : 1;
-    rc = make_best_ring(depth, &uring->ring);
+    if (stock && img_ring_stock_take(stock, depth, &uring->ring)) {
+        uring->stock = stock;
+    } else {
+        rc = img_ring_new(depth, IMG_RING_READ_WRITE, &uring->ring);
+    }
     if (rc < 0) {
         free(uring);
         img_fail_sys(err, -rc, "cannot use io_uring");

@@ -198,6 +198,11 @@ int img_roots_add(struct img_roots *roots, const char *dir,
     return 0;
 }
 
+int img_roots_fd(const struct img_roots *roots, size_t idx)
+{
+    return roots && idx < roots->nr ? roots->items[idx].fd : -1;
+}
+
 /* A descriptor, or a negative errno. */
 static int open_beneath(int root_fd, const char *path, int flags)
 {

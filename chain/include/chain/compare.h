@@ -16,6 +16,7 @@ extern "C" {
 #endif
 
 struct chain_view;
+struct img_ring_stock;
 
 enum chain_verdict {
     CHAIN_IDENTICAL,
@@ -36,6 +37,9 @@ struct chain_compare_options {
     uint64_t limit_len;         /* compare only so many bytes; 0: all */
     uint64_t budget_len;        /* bytes in flight over all; 0: 64 MiB */
     const volatile int *cancel; /* IMG_CANCELLED when it becomes non-zero */
+    /* For a process that may make no io_uring any more (chain_compare_rings);
+       NULL: they are made as they are needed. Borrowed. */
+    struct img_ring_stock *rings;
     /* Called from the calling thread, now and then. May be NULL. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
     /* With ALL: a differing range, ascending, neighbours merged, called from
@@ -66,6 +70,13 @@ struct chain_compare_result {
     /* CHAIN_UNPROVEN, or 0 returned with a doubt: why, with the path. */
     struct img_error why;
 };
+
+/*
+ * As many rings as a comparison with OPTIONS can use, made now; none (NULL)
+ * when it uses none. Free with img_ring_stock_free.
+ */
+int chain_compare_rings(const struct chain_compare_options *options,
+                        struct img_ring_stock **out, struct img_error *err);
 
 /*
  * Compare two views (chain/view.h) up to the longer end; the shorter one

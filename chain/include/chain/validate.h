@@ -24,6 +24,11 @@ enum chain_name_requirement {
     CHAIN_REQUIRE_ABSOLUTE,
 };
 
+enum chain_stage {
+    CHAIN_STAGE_OPENING,
+    CHAIN_STAGE_READING,
+};
+
 struct chain_validate_request {
     enum chain_operation operation;
     const char *source;        /* the active layer's file */
@@ -44,6 +49,15 @@ struct chain_validate_request {
     const struct img_roots *roots;
     unsigned max_depth;                   /* 0: CHAIN_MAX_DEPTH */
     struct chain_compare_options compare; /* engine, progress, cancel */
+    /*
+     * For a caller that confines itself, called twice: before any image is
+     * opened (users are looked up), and when all is open, before tables and
+     * contents are read. What follows reads open files and asks about names
+     * (stat, readlink, statfs, getxattr), but opens nothing. -1 ends the
+     * judging. May be NULL.
+     */
+    int (*confine)(void *opaque, enum chain_stage stage, struct img_error *err);
+    void *confine_opaque;
 };
 
 enum chain_check_result {

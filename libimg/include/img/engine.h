@@ -55,6 +55,25 @@ struct img_request {
  */
 int img_engine_new(enum img_engine_kind kind, unsigned depth,
                    struct img_engine **out, struct img_error *err);
+
+/*
+ * Rings made ahead of need, for a process that will not be allowed to make
+ * any later. They are restricted to plain reads, so that writes of an engine
+ * that took one fail. At most NR of DEPTH each: as many as the kernel grants,
+ * perhaps none. The stock must outlive the engines made from it.
+ */
+struct img_ring_stock;
+int img_ring_stock_new(unsigned nr, unsigned depth, struct img_ring_stock **out,
+                       struct img_error *err);
+/* NULL is fine. */
+void img_ring_stock_free(struct img_ring_stock *stock);
+/* How many are there to be taken. */
+unsigned img_ring_stock_nr(struct img_ring_stock *stock);
+/* As img_engine_new, with a ring of STOCK (may be NULL) if it has one. */
+int img_engine_new_from(struct img_ring_stock *stock, enum img_engine_kind kind,
+                        unsigned depth, struct img_engine **out,
+                        struct img_error *err);
+
 /* Waits for what is in flight (buffers must still be valid), then frees. */
 void img_engine_free(struct img_engine *engine);
 /* IMG_ENGINE_URING or IMG_ENGINE_SYNC: what was chosen. */

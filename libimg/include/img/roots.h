@@ -25,6 +25,10 @@ IMG_PUBLIC int img_roots_new(struct img_roots **out, struct img_error *err);
 IMG_PUBLIC int img_roots_add(struct img_roots *roots, const char *dir,
                              struct img_error *err);
 
+/* The descriptor (O_PATH) of the folder that was added as number IDX; -1 past
+   the last one, or without ROOTS. */
+int img_roots_fd(const struct img_roots *roots, size_t idx);
+
 /* Only when no chain that was opened through it opens files any more. NULL
    is fine. */
 IMG_PUBLIC void img_roots_free(struct img_roots *roots);
