@@ -305,7 +305,7 @@ static int begin(struct work *work, struct img_error *err)
     session_compare_options(common, &work->options);
     return session_rings(common, &work->options, err) < 0
                ? -1
-               : session_begin(common, SANDBOX_RINGS, &work->out, err);
+               : session_begin(common, 0, &work->out, err);
 }
 
 static int open_sides(const struct compare_values *values,

@@ -72,7 +72,7 @@ int cmd_info(void *opaque, char **operands, int nr)
     options.top_only = !values->backing_chain;
     /* People see how far a chain goes; programs get all of it or nothing. */
     options.keep_broken = !is_json;
-    if (session_begin(&values->common, 0, &out, &err) < 0 ||
+    if (session_begin(&values->common, SANDBOX_BRIEF, &out, &err) < 0 ||
         session_open(
             &values->common,
             session_operand(&values->common, operands, nr, name, sizeof(name)),

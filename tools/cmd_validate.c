@@ -188,10 +188,8 @@ static int prepare(const struct validate_values *values,
         return 0;
     }
     output_prepare(*out);
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        if (files[i] && outfile_prepare(files[i], err) < 0) {
-            return -1;
-        }
+    if (outfile_prepare(files, sizeof(files) / sizeof(files[0]), err) < 0) {
+        return -1;
     }
     return session_rings(common, &request->compare, err);
 }
@@ -201,8 +199,7 @@ static int on_stage(void *opaque, enum chain_stage stage, struct img_error *err)
     const struct validate_values *values = opaque;
 
     return stage == CHAIN_STAGE_OPENING
-               ? sandbox_begin(&values->common, SANDBOX_NAMES | SANDBOX_RINGS,
-                               err)
+               ? sandbox_begin(&values->common, SANDBOX_NAMES, err)
                : sandbox_seal(err);
 }
 

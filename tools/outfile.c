@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clerk.h"
 #include "sandbox.h"
 
 static int fail(struct outfile *file, const char *what, struct img_error *err)
@@ -26,6 +27,7 @@ static int create(struct outfile *file, const char *path, struct img_error *err)
     int fd;
 
     memset(file, 0, sizeof(*file));
+    file->clerk_idx = -1;
     if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
         img_fail(err, IMG_USAGE, "is no regular file: not replaced");
         img_error_set_path(err, path);
@@ -58,52 +60,59 @@ static int create(struct outfile *file, const char *path, struct img_error *err)
     return 0;
 }
 
-/* Waiting for outfile_open: more than a command has options for. */
-static struct prepared {
-    struct outfile file;
-    char *folder;
-} prepared[4];
+/* Waiting for outfile_open. */
+static struct {
+    struct outfile files[CLERK_FILES_MAX];
+    size_t nr;
+} prepared;
 
-#define PREPARED_MAX (sizeof(prepared) / sizeof(prepared[0]))
-
-static char *folder_of(const char *path, struct img_error *err)
+static int prepare(const char *path, struct clerk_file *order,
+                   struct img_error *err)
 {
-    const char *slash = strrchr(path, '/');
+    struct outfile *file = &prepared.files[prepared.nr];
 
-    return slash ? img_strndup(path, (size_t)(slash - path) + 1, err)
-                 : img_strndup(".", 1, err);
+    if (create(file, path, err) < 0) {
+        return -1;
+    }
+    prepared.nr++;
+    order->temporary = file->temporary;
+    order->path = file->path;
+    sandbox_allow_writing(fileno(file->stream));
+    return 0;
 }
 
-int outfile_prepare(const char *path, struct img_error *err)
+int outfile_prepare(const char *const *paths, size_t nr, struct img_error *err)
 {
-    size_t i = 0;
+    struct clerk_file orders[CLERK_FILES_MAX];
 
-    while (i < PREPARED_MAX && prepared[i].folder) {
-        i++;
+    for (size_t i = 0; i < nr; i++) {
+        if (paths[i] && prepared.nr < CLERK_FILES_MAX &&
+            prepare(paths[i], &orders[prepared.nr], err) < 0) {
+            return -1;
+        }
     }
-    if (i == PREPARED_MAX) {
-        return img_fail(err, IMG_LIMIT, "more than %zu files to write",
-                        PREPARED_MAX);
+    if (prepared.nr == 0) {
+        return 0;
     }
-    if (create(&prepared[i].file, path, err) < 0) {
+    if (clerk_start(orders, prepared.nr, err) < 0) {
         return -1;
     }
-    prepared[i].folder = folder_of(path, err);
-    if (!prepared[i].folder) {
-        outfile_discard(&prepared[i].file);
-        return -1;
+    for (size_t i = 0; i < prepared.nr; i++) {
+        prepared.files[i].clerk_idx = (int)i;
     }
-    sandbox_allow_writing(fileno(prepared[i].file.stream));
-    sandbox_allow_renaming(prepared[i].folder);
     return 0;
 }
 
 static bool take_prepared(struct outfile *file, const char *path)
 {
-    for (size_t i = 0; i < PREPARED_MAX; i++) {
-        if (prepared[i].file.path && strcmp(prepared[i].file.path, path) == 0) {
-            *file = prepared[i].file;
-            memset(&prepared[i].file, 0, sizeof(prepared[i].file));
+    for (size_t i = 0; i < prepared.nr; i++) {
+        struct outfile *one = &prepared.files[i];
+
+        if (one->path && strcmp(one->path, path) == 0) {
+            *file = *one;
+            one->path = NULL;
+            one->temporary = NULL;
+            one->stream = NULL;
             return true;
         }
     }
@@ -112,15 +121,25 @@ static bool take_prepared(struct outfile *file, const char *path)
 
 void outfile_discard_prepared(void)
 {
-    for (size_t i = 0; i < PREPARED_MAX; i++) {
-        outfile_discard(&prepared[i].file);
-        free(img_steal(&prepared[i].folder));
+    for (size_t i = 0; i < prepared.nr; i++) {
+        outfile_discard(&prepared.files[i]);
     }
+    prepared.nr = 0;
+    clerk_end();
 }
 
 int outfile_open(struct outfile *file, const char *path, struct img_error *err)
 {
     return take_prepared(file, path) ? 0 : create(file, path, err);
+}
+
+static int give_name(const struct outfile *file)
+{
+    if (file->clerk_idx < 0) {
+        return rename(file->temporary, file->path);
+    }
+    errno = clerk_keep((size_t)file->clerk_idx);
+    return errno ? -1 : 0;
 }
 
 int outfile_commit(struct outfile *file, struct img_error *err)
@@ -135,7 +154,7 @@ int outfile_commit(struct outfile *file, struct img_error *err)
         (void)fclose(stream);
     } else if (fclose(stream) != 0) {
         rc = fail(file, "cannot write", err);
-    } else if (rename(file->temporary, file->path) < 0) {
+    } else if (give_name(file) < 0) {
         rc = fail(file, "cannot replace", err);
     } else {
         free(img_steal(&file->temporary));
@@ -149,7 +168,9 @@ void outfile_discard(struct outfile *file)
     if (file->stream) {
         (void)fclose(file->stream);
     }
-    if (file->temporary) {
+    if (file->temporary && file->clerk_idx >= 0) {
+        clerk_drop((size_t)file->clerk_idx);
+    } else if (file->temporary) {
         unlink(file->temporary);
     }
     free(file->temporary);

@@ -4,13 +4,15 @@
 #define OUTFILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include <img/error.h>
 
 struct outfile {
     char *path, *temporary;
-    FILE *stream; /* write here; errors are found at the end */
+    FILE *stream;  /* write here; errors are found at the end */
+    int clerk_idx; /* the number by which the clerk knows it, or -1 */
 };
 
 /*
@@ -19,11 +21,10 @@ struct outfile {
  */
 int outfile_open(struct outfile *file, const char *path, struct img_error *err);
 /*
- * Open it already now, before the process confines itself; outfile_open of
- * the same PATH (the same pointer lives on) then takes it. The sandbox is told
- * that it may be written and renamed.
+ * Open the NR files now (NULL: none), before the process confines itself;
+ * outfile_open of an equal path then takes them. Once.
  */
-int outfile_prepare(const char *path, struct img_error *err);
+int outfile_prepare(const char *const *paths, size_t nr, struct img_error *err);
 /* Forget what was prepared and not taken. */
 void outfile_discard_prepared(void);
 /* Everything written, then the name. Releases FILE whatever happens. */

@@ -15,7 +15,8 @@ static struct {
     bool has_begun;
     bool is_required; /* --require-sandbox */
     bool has_filter;
-    int abi; /* Landlock's */
+    bool has_landlock; /* for the step that was made last */
+    int abi;           /* Landlock's */
 } state;
 
 void sandbox_allow_writing(int fd)
@@ -25,10 +26,10 @@ void sandbox_allow_writing(int fd)
     }
 }
 
-void sandbox_allow_renaming(const char *folder)
+void sandbox_allow_ring(int fd)
 {
-    if (sandbox.folders_nr < SANDBOX_FOLDERS_MAX) {
-        sandbox.folders[sandbox.folders_nr++] = folder;
+    if (sandbox.rings_nr < SANDBOX_RINGS_MAX) {
+        sandbox.rings[sandbox.rings_nr++] = fd;
     }
 }
 
@@ -79,14 +80,15 @@ static int limit_files(enum sandbox_step step, struct img_error *err)
     if (state.abi == 0 || (step == SANDBOX_OPENING && !sandbox.roots)) {
         return 0;
     }
-    return sandbox_landlock(&sandbox, step, state.abi, err) < 0
-               ? lack("Landlock", err)
-               : 0;
+    state.has_landlock = sandbox_landlock(&sandbox, step, state.abi, err) == 0;
+    return state.has_landlock ? 0 : lack("Landlock", err);
 }
 
 static int limit_calls(enum sandbox_step step, struct img_error *err)
 {
-    if (step == SANDBOX_READING && !state.has_filter) {
+    bool is_brief = state.has_landlock && (sandbox.needs & SANDBOX_BRIEF);
+
+    if (step == SANDBOX_READING && (is_brief || !state.has_filter)) {
         return 0;
     }
     if (sandbox_calls_limit(&sandbox, step, err) < 0) {
@@ -144,6 +146,7 @@ int sandbox_seal(struct img_error *err)
         return 0;
     }
     state.has_begun = false;
+    state.has_landlock = false;
     return limit_files(SANDBOX_READING, err) < 0 ||
                    limit_calls(SANDBOX_READING, err) < 0
                ? -1

@@ -4,7 +4,8 @@
  * image has taken over finds nothing to do harm with. A command that only
  * reads images calls, in this order and before it starts any thread:
  *
- *   outfile_prepare, session_output     what is written is opened
+ *   outfile_prepare, session_output,    what is written is opened, and
+ *   session_rings                       rings for many reads are made
  *   sandbox_begin                       images may be opened for reading; no
  *                                       writing, no network, no programs
  *   session_open                        headers are read, names followed
@@ -21,7 +22,9 @@
 /* What a command does after sandbox_seal besides reading open files. */
 enum {
     SANDBOX_NAMES = 1u << 0, /* asks about names: stat, readlink, statfs */
-    SANDBOX_RINGS = 1u << 1, /* uses io_urings that were made before */
+    /* Is over in a thousandth of a second, of which a second filter would be a
+       tenth: goes without where Landlock keeps files from being opened. */
+    SANDBOX_BRIEF = 1u << 1,
 };
 
 /*
@@ -29,9 +32,9 @@ enum {
  * no effect. Standard output and standard error need not be named.
  */
 void sandbox_allow_writing(int fd);
-/* Before sandbox_begin: files in FOLDER may be renamed and removed later. */
-void sandbox_allow_renaming(const char *folder);
-
+/* Before sandbox_begin: FD is an io_uring that may be used later; it should be
+   one that can do nothing but read (img_ring_stock). */
+void sandbox_allow_ring(int fd);
 /* Is the command going to be confined (no --no-sandbox)? */
 bool sandbox_is_wanted(const struct common_values *common);
 

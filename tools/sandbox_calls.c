@@ -174,21 +174,8 @@ static const struct sandbox_call reading[] = {
     IF(ioctl, about_extents),
 };
 
-static const struct sandbox_call rings[] = {ANY(io_uring_enter)};
-
 /* Below --root; Landlock sees to it that nothing is written. */
 static const struct sandbox_call roots[] = {ANY(openat2)};
-
-/* A report that was written aside takes its name. */
-static const struct sandbox_call renaming[] = {
-#ifdef SYS_rename
-    ANY(rename),    ANY(unlink),
-#endif
-#ifdef SYS_renameat
-    ANY(renameat),
-#endif
-    ANY(renameat2), ANY(unlinkat),
-};
 
 struct list {
     struct sandbox_call calls[CALLS_MAX];
@@ -222,10 +209,26 @@ static void add_writing(struct list *list, const struct sandbox *sandbox,
     ADD(list, writing);
 }
 
+/* Reading, through the rings that there are. */
+static void add_rings(struct list *list, const struct sandbox *sandbox,
+                      struct sandbox_case *fds)
+{
+    for (size_t i = 0; i < sandbox->rings_nr; i++) {
+        fds[i] = (struct sandbox_case)EQUAL(0, sandbox->rings[i]);
+    }
+    const struct sandbox_call entering[] = {
+        {.number = SYS_io_uring_enter,
+         .cases = fds,
+         .cases_nr = sandbox->rings_nr},
+    };
+    ADD(list, entering);
+}
+
 int sandbox_calls_limit(const struct sandbox *sandbox, enum sandbox_step step,
                         struct img_error *err)
 {
     struct sandbox_case fds[SANDBOX_FDS_MAX + 2];
+    struct sandbox_case rings[SANDBOX_RINGS_MAX];
     const struct sandbox_case own_threads[] = {EQUAL(0, getpid())};
     const struct sandbox_call ending[] = {IF(tgkill, own_threads)};
     struct list list = {.nr = 0};
@@ -246,11 +249,8 @@ int sandbox_calls_limit(const struct sandbox *sandbox, enum sandbox_step step,
     } else {
         ADD(&list, no_names);
     }
-    if (sandbox->needs & SANDBOX_RINGS) {
-        ADD(&list, rings);
-    }
-    if (sandbox->folders_nr > 0) {
-        ADD(&list, renaming);
+    if (sandbox->rings_nr > 0) {
+        add_rings(&list, sandbox, rings);
     }
     return sandbox_filter_load(list.calls, list.nr, err);
 }

@@ -26,7 +26,8 @@
 #endif
 
 #define SANDBOX_FDS_MAX 8u
-#define SANDBOX_FOLDERS_MAX 4u
+/* A comparison has at most 8 threads unless it is told otherwise. */
+#define SANDBOX_RINGS_MAX 8u
 
 enum sandbox_step {
     SANDBOX_OPENING, /* images are opened */
@@ -38,8 +39,8 @@ struct sandbox {
     const struct img_roots *roots; /* of the first step; NULL: anywhere */
     int fds[SANDBOX_FDS_MAX];      /* that may be written to */
     size_t fds_nr;
-    const char *folders[SANDBOX_FOLDERS_MAX]; /* of names to be replaced */
-    size_t folders_nr;
+    int rings[SANDBOX_RINGS_MAX];
+    size_t rings_nr;
 };
 
 /* -- sandbox_landlock.c: what of the file system can be reached */

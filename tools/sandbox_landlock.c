@@ -25,8 +25,6 @@
 #define FS_IOCTL_DEV (1ull << 15)
 #define FS_ALL ((1ull << 13) - 1)
 #define FS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
-/* What a rename over an old report takes. */
-#define FS_RENAME (LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE)
 #define NET_TCP 3ull
 #define SCOPE_ALL 3ull
 
@@ -116,11 +114,6 @@ static int add_rules(const struct sandbox *sandbox, enum sandbox_step step,
 {
     int fd;
 
-    for (size_t i = 0; i < sandbox->folders_nr; i++) {
-        if (allow_path(rules_fd, sandbox->folders[i], FS_RENAME, err) < 0) {
-            return -1;
-        }
-    }
     if (SANDBOX_SANITIZED && allow_path(rules_fd, "/proc", FS_READ, err) < 0) {
         return -1;
     }

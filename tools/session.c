@@ -35,9 +35,20 @@ void session_compare_options(const struct common_values *common,
 int session_rings(const struct common_values *common,
                   struct chain_compare_options *options, struct img_error *err)
 {
-    return sandbox_is_wanted(common)
-               ? chain_compare_rings(options, &options->rings, err)
-               : 0;
+    int fd;
+
+    if (!sandbox_is_wanted(common)) {
+        return 0;
+    }
+    if (chain_compare_rings(options, &options->rings, err) < 0) {
+        return -1;
+    }
+    for (unsigned i = 0;
+         options->rings && (fd = img_ring_stock_fd(options->rings, i)) >= 0;
+         i++) {
+        sandbox_allow_ring(fd);
+    }
+    return 0;
 }
 
 void session_rings_free(struct chain_compare_options *options)

@@ -66,6 +66,16 @@ unsigned img_ring_stock_nr(struct img_ring_stock *stock)
     return nr;
 }
 
+int img_ring_stock_fd(struct img_ring_stock *stock, unsigned idx)
+{
+    int fd;
+
+    pthread_mutex_lock(&stock->lock);
+    fd = idx < stock->nr ? stock->rings[idx].ring_fd : -1;
+    pthread_mutex_unlock(&stock->lock);
+    return fd;
+}
+
 bool img_ring_stock_take(struct img_ring_stock *stock, unsigned depth,
                          struct io_uring *ring)
 {

@@ -69,6 +69,8 @@ int img_ring_stock_new(unsigned nr, unsigned depth, struct img_ring_stock **out,
 void img_ring_stock_free(struct img_ring_stock *stock);
 /* How many are there to be taken. */
 unsigned img_ring_stock_nr(struct img_ring_stock *stock);
+/* The descriptor of the one at IDX of these; -1 past the end. */
+int img_ring_stock_fd(struct img_ring_stock *stock, unsigned idx);
 /* As img_engine_new, with a ring of STOCK (may be NULL) if it has one. */
 int img_engine_new_from(struct img_ring_stock *stock, enum img_engine_kind kind,
                         unsigned depth, struct img_engine **out,
