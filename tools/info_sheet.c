@@ -72,7 +72,8 @@ static int put_backing(struct output *out, const struct chain_layer *layer,
 }
 
 /* VALUE in words: strings as they are, what is deeper as JSON. */
-static void value_text(const struct img_json *value, char *out, size_t size)
+static void value_text(struct output *sheet, const struct img_json *value,
+                       char *out, size_t size)
 {
     struct img_error err;
     const char *string = img_json_as_string(value);
@@ -86,12 +87,16 @@ static void value_text(const struct img_json *value, char *out, size_t size)
         char *text = img_json_text(value, false, &err);
 
         (void)snprintf(out, size, "%s", text ? text : "?");
+        if (!text) {
+            output_fail(sheet, &err);
+        }
         free(text);
     }
 }
 
 /* An object of a list: "name b1, granularity 65536, flags [\"auto\"]". */
-static void object_text(const struct img_json *object, char *out, size_t size)
+static void object_text(struct output *sheet, const struct img_json *object,
+                        char *out, size_t size)
 {
     const struct img_json *value;
     const char *key;
@@ -102,7 +107,7 @@ static void object_text(const struct img_json *object, char *out, size_t size)
          i++) {
         char text[VALUE_LEN];
 
-        value_text(value, text, sizeof(text));
+        value_text(sheet, value, text, sizeof(text));
         used += (size_t)snprintf(out + used, size - used, "%s%s %s",
                                  i > 0 ? ", " : "", key, text);
     }
@@ -114,9 +119,9 @@ static void put_value(struct output *out, const char *label,
     char text[VALUE_LEN];
 
     if (img_json_type(value) == IMG_JSON_OBJECT) {
-        object_text(value, text, sizeof(text));
+        object_text(out, value, text, sizeof(text));
     } else {
-        value_text(value, text, sizeof(text));
+        value_text(out, value, text, sizeof(text));
     }
     sheet_text(out, label, text);
 }

@@ -154,6 +154,14 @@ static void drain(struct output *output)
     output->len = 0;
 }
 
+void output_fail(struct output *output, const struct img_error *err)
+{
+    if (!output->has_failed) {
+        output->err = *err;
+        output->has_failed = true;
+    }
+}
+
 /* Room for LEN more bytes, LEN at most STREAM_LEN. NULL: failed. */
 static char *reserve(struct output *output, size_t len)
 {
@@ -214,10 +222,10 @@ void output_printf(struct output *output, const char *fmt, ...)
     len = vasprintf(&text, fmt, args);
     va_end(args);
     if (len < 0) {
-        if (!output->has_failed) {
-            img_fail_memory(&output->err);
-            output->has_failed = true;
-        }
+        struct img_error err;
+
+        img_fail_memory(&err);
+        output_fail(output, &err);
         return;
     }
     output_bytes(output, text, (size_t)len);

@@ -41,6 +41,8 @@ int output_new(enum output_mode mode, struct output **out,
  * sandbox is told of it. A failure is reported when the file is needed.
  */
 void output_prepare(struct output *output);
+/* What was to be put could not be made: output_finish will tell. */
+void output_fail(struct output *output, const struct img_error *err);
 /* Everything goes to stdout now, or the first error comes back. */
 int output_finish(struct output *output, struct img_error *err);
 /* NULL is fine. */

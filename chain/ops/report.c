@@ -57,6 +57,10 @@ void chain_check_say_error(struct chain_report *report,
                            enum chain_check_result result,
                            const struct img_error *err)
 {
+    /* Says nothing about the images: there is no verdict. */
+    if (err->code == IMG_MEMORY) {
+        report->is_out_of_memory = true;
+    }
     if (err->has_off) {
         say(report, check, result, "%s (offset %llu)", err->text,
             (unsigned long long)err->off);

@@ -191,6 +191,15 @@ void img_json_push(struct img_json *array, struct img_json *value)
     }
 }
 
+int img_json_check_built(struct img_error *err)
+{
+    if (build_failed) {
+        build_failed = false;
+        return img_fail_memory(err);
+    }
+    return 0;
+}
+
 /* An upper bound of the printed length, counted node by node. */
 struct text_bound {
     size_t depth;

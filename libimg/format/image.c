@@ -49,7 +49,10 @@ int img_image_describe(struct img_image *image, struct img_json **out,
 {
     *out = NULL;
     if (image->ops->describe != NULL &&
-        image->ops->describe(image, out, err) != 0) {
+        (image->ops->describe(image, out, err) != 0 ||
+         img_json_check_built(err) != 0)) {
+        img_json_free(*out);
+        *out = NULL;
         img_error_set_path(err, img_file_path(image->file));
         return -1;
     }

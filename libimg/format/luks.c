@@ -234,13 +234,15 @@ static int describe_into(const uint8_t *bytes, struct img_json *out,
     img_json_set_u64(out, "payload-offset",
                      (uint64_t)img_load_be32(bytes + OFF_PAYLOAD) * SECTOR_LEN);
     img_json_set_u64(out, "master-key-iters", img_load_be32(bytes + OFF_ITERS));
+    /* Filled first: without memory what is set is freed. */
     struct img_json *slots = img_json_array();
-    img_json_set(out, "slots", slots);
     for (size_t i = 0; i < LUKS_SLOTS_NR; i++) {
         if (describe_slot(bytes, i, slots, err) < 0) {
+            img_json_free(slots);
             return -1;
         }
     }
+    img_json_set(out, "slots", slots);
     return 0;
 }
 

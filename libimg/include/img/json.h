@@ -45,6 +45,11 @@ void img_json_set_bool(struct img_json *object, const char *key, bool value);
 void img_json_push(struct img_json *array, struct img_json *value);
 
 /*
+ * For a value that is read instead of printed: IMG_MEMORY when memory ran out
+ * while values were built in this thread; with that it is told.
+ */
+int img_json_check_built(struct img_error *err);
+/*
  * The document as text, indented when PRETTY; a newline is not added. Free
  * with free(). NULL with ERR filled in when memory ran out, now or while the
  * value was built.
