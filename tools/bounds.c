@@ -65,7 +65,22 @@ static void on_processor_time(int signum)
     _exit(bounds.exit_code);
 }
 
-static int catch (int signum, void (*handler)(int), struct img_error *err)
+/*
+ * At the soft limit comes a signal that can be told of, at the hard one the
+ * end. "ulimit -t" sets both to the same: the soft one is put before it.
+ */
+static void separate_processor_limits(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_CPU, &limit) == 0 && limit.rlim_max != RLIM_INFINITY &&
+        limit.rlim_max > 1 && limit.rlim_cur >= limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max - 1;
+        (void)setrlimit(RLIMIT_CPU, &limit);
+    }
+}
+
+static int handle(int signum, void (*handler)(int), struct img_error *err)
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
 
@@ -87,7 +102,7 @@ static int limit_time(unsigned seconds, unsigned grace_s, struct img_error *err)
     bounds.line_len = (size_t)snprintf(
         bounds.line, sizeof(bounds.line),
         "imgchain: stopped: not done after %u s (--max-time)\n", seconds);
-    if (catch (SIGALRM, on_time_over, err) < 0) {
+    if (handle(SIGALRM, on_time_over, err) < 0) {
         return -1;
     }
     if (setitimer(ITIMER_REAL, &timer, NULL) < 0) {
@@ -114,7 +129,8 @@ int bounds_apply(const struct common_values *common, int exit_code,
     struct rlimit now;
 
     bounds.exit_code = exit_code;
-    if (catch (SIGXCPU, on_processor_time, err) < 0) {
+    separate_processor_limits();
+    if (handle(SIGXCPU, on_processor_time, err) < 0) {
         return -1;
     }
     if (common->max_address_space > 0 ||

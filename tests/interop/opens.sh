@@ -42,8 +42,9 @@ opened()
         echo "imgchain $*: exit $status, expected $wanted: $(cat err)" >&2
         return 1
     fi
-    # O_PATH only names a file, to see what it is; nothing is read by it.
-    grep -E '= [0-9]+' trace | grep -vE 'O_PATH|\(-?[0-9]+<(/proc|/sys)' |
+    # O_PATH only names a file, to see what it is; nothing is read by it. A
+    # file without a name is made for output that may become long.
+    grep -E '= [0-9]+' trace | grep -vE 'O_PATH|O_TMPFILE|\(-?[0-9]+<(/proc|/sys)' |
         sed -nE 's/^[^"]*"([^"]*)".*/\1/p' |
         grep -vE "$harmless" | sed "s@^$dir/@@; s@^\./@@; s@^sub/\.\./@@" |
         sort | uniq -c | awk '{ print $1, $2 }'
