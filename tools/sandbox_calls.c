@@ -121,10 +121,10 @@ static const struct sandbox_call always[] = {
 /* What is asked about names. That a file is there, how large and whose it is,
    can be found out by this. */
 static const struct sandbox_call names[] = {
-    ANY(newfstatat), ANY(statx),  ANY(readlinkat),
-    ANY(getcwd),     ANY(statfs), ANY(getxattr),
+    ANY(faccessat),  ANY(faccessat2), ANY(newfstatat), ANY(statx),
+    ANY(readlinkat), ANY(getcwd),     ANY(statfs),     ANY(getxattr),
 #ifdef SYS_readlink
-    ANY(readlink),   ANY(stat),   ANY(lstat),
+    ANY(readlink),   ANY(stat),       ANY(lstat),      ANY(access),
 #endif
 };
 
