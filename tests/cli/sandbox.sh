@@ -89,7 +89,9 @@ attempt()
     sed -nE 's/^hijack ([a-z]+ .*): denied .*$/\1/p' "$test_dir/stderr" |
         sort >"$test_dir/denied"
     for thread in $threads; do
-        sed "s/^/$thread /" <<<"$attempts"
+        while read -r what; do
+            echo "$thread $what"
+        done <<<"$attempts"
     done | sort >"$test_dir/all"
     sort "$test_dir/done" "$test_dir/denied" >"$test_dir/tried"
     cmp -s "$test_dir/all" "$test_dir/tried" ||
@@ -137,7 +139,9 @@ fill new.qcow2 7 0 64k
 confined "$threads" validate snapshot --source l2.qcow2 \
     --dest "$PWD/new.qcow2" --dest-format qcow2 --stamp stamp \
     --report junit=junit.xml
-[ -s stamp ] && [ -s junit.xml ] || fail 'a report was not written'
+if [ ! -s stamp ] || [ ! -s junit.xml ]; then
+    fail 'a report was not written'
+fi
 if find . -name '*.??????' | grep -q .; then
     fail 'a file is left over'
 fi
