@@ -47,6 +47,13 @@
         .arg = (n), .mask = (uint32_t)(bits), .value = (uint32_t)(bits)        \
     }
 
+/* How newer C libraries ask whether it is a terminal. */
+#ifdef TCGETS2
+#define IS_TERMINAL EQUAL(1, TCGETS2),
+#else
+#define IS_TERMINAL
+#endif
+
 static const struct sandbox_case no_code[] = {CLEAR(2, PROT_EXEC)};
 /* Threads, not processes: glibc 2.34 falls back to clone(2), whose flags can
    be looked at, when there is no clone3. */
@@ -60,8 +67,7 @@ static const struct sandbox_case about_files[] = {
 static const struct sandbox_case about_extents[] = {
     EQUAL(1, FS_IOC_FIEMAP), EQUAL(1, FS_IOC_FSGETXATTR),
     EQUAL(1, BLKGETSIZE64),  EQUAL(1, TIOCGWINSZ),
-    EQUAL(1, TCGETS),
-};
+    EQUAL(1, TCGETS),        IS_TERMINAL};
 static const struct sandbox_case of_descriptor[] = {SET(3, AT_EMPTY_PATH)};
 static const struct sandbox_case of_descriptor_x[] = {SET(2, AT_EMPTY_PATH)};
 static const struct sandbox_case itself[] = {EQUAL(0, 0)};
@@ -149,8 +155,7 @@ static const struct sandbox_case about_devices[] = {
     EQUAL(1, FS_IOC_FIEMAP), EQUAL(1, FS_IOC_FSGETXATTR),
     EQUAL(1, BLKGETSIZE64),  EQUAL(1, TIOCGWINSZ),
     EQUAL(1, TCGETS),        EQUAL(1, BLKSSZGET),
-    EQUAL(1, BLKROGET),
-};
+    EQUAL(1, BLKROGET),      IS_TERMINAL};
 
 /* What the first step allows besides. */
 static const struct sandbox_call opening[] = {

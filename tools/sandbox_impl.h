@@ -63,9 +63,9 @@ struct sandbox_case {
 
 /* Cases of a call; none: whatever its arguments are. */
 struct sandbox_call {
-    int number;
     const struct sandbox_case *cases;
     size_t cases_nr;
+    int number;
     bool is_absent; /* refused as a kernel without it does, for a fallback */
 };
 
