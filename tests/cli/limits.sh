@@ -72,6 +72,37 @@ timed 2 'cancelled: not done after 1 s (--max-time)' compare endless.qcow2 \
     endless2.qcow2
 expect_no_stdout
 
+# A report that was begun is not left behind, however the command ends.
+no_report_left()
+{
+    local tries=0
+    while find reports -type f | grep -q .; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 500 ] || fail "left behind: $(find reports -type f)"
+        sleep 0.02
+    done
+}
+mkdir reports
+judge=(validate copy --source endless.qcow2 --dest endless2.qcow2
+    --dest-format qcow2 --target-is-zero --stamp reports/stamp
+    --report "junit=reports/a.xml")
+run "${judge[@]}" --max-time 1
+expect_exit 2
+# Which of both: by whether it was in something that can be cancelled.
+expect_message ': not done after 1 s (--max-time)'
+no_report_left
+"$imgchain" "${judge[@]}" >/dev/null 2>&1 &
+judging=$!
+tries=0
+until find reports -name 'stamp.*' | grep -q .; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 500 ] || fail 'no report is begun'
+    sleep 0.02
+done
+kill -KILL "$judging"
+wait "$judging" 2>/dev/null || true
+no_report_left
+
 # The same from outside.
 limited()
 {

@@ -205,3 +205,38 @@ for what in open openat2 'open by a new ring' 'open by an early ring' \
             fail "Landlock alone lets pass: $what"
     done
 done
+
+# Older kernels' Landlock: as much as they have, and -v tells what they have
+# not. (With the filter there is nothing to tell: it refuses the rest.)
+abishim=$IMGCHAIN_BUILD/tests/libabishim.so
+filterless='imgchain: the sandbox has no filter of system calls: the kernel takes no filter of system calls: Function not implemented'
+layer='imgchain: l2.qcow2: layer 0, qcow2 (probed)'
+for version in 1 2 3 4 5 6 7; do
+    case $version in
+    1 | 2) lacks='truncating files, TCP, abstract sockets and signals' ;;
+    3) lacks='TCP, abstract sockets and signals' ;;
+    4 | 5) lacks='abstract sockets and signals' ;;
+    *) lacks= ;;
+    esac
+    old=(env "LD_PRELOAD=$abishim" "ABISHIM_VERSION=$version")
+    attempt 'own late' 0 "$forbid" seccomp "${old[@]}" -- map l2.qcow2
+    for what in open openat2 'open by a new ring' 'open by an early ring' \
+        'open for writing' create exec; do
+        grep -qxF "own $what" "$test_dir/denied" ||
+            fail "version $version lets pass: $what"
+    done
+    last_exit=0
+    "${old[@]}" "$forbid" seccomp "$imgchain" map -v l2.qcow2 \
+        >"$test_dir/stdout" 2>"$test_dir/stderr" || last_exit=$?
+    expect_exit 0
+    {
+        echo "$filterless"
+        [ -z "$lacks" ] || echo "imgchain: the kernel's Landlock (version \
+$version) does not restrict $lacks"
+        echo "$layer"
+    } | expect_stderr
+    "${old[@]}" "$imgchain" map -v --require-sandbox l2.qcow2 \
+        >"$test_dir/stdout" 2>"$test_dir/stderr" || last_exit=$?
+    expect_exit 0
+    expect_stderr <<<"$layer"
+done
