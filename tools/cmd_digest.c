@@ -2,6 +2,7 @@
 /* digest: a hash of what the guest sees, whatever the format and chain. */
 #include <chain/digest.h>
 #include <chain/view.h>
+#include <img/engine.h>
 #include <img/hash.h>
 #include <img/memory.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include "command.h"
 #include "output.h"
 #include "progress.h"
+#include "sandbox.h"
 #include "session.h"
 #include "signals.h"
 #include "values.h"
@@ -32,21 +34,17 @@ static void on_progress(void *opaque, uint64_t done, uint64_t total)
 }
 
 static int digest(const struct digest_values *values, struct chain_view *view,
+                  struct chain_digest_options *options,
                   struct chain_digest_result *result, struct img_error *err)
 {
-    struct chain_digest_options options = {
-        .kind = values->flat ? CHAIN_DIGEST_FLAT : CHAIN_DIGEST_BLOCKS,
-        .engine = (int)values->common.engine,
-        .budget_len = values->common.max_memory,
-        .cancel = signals_catch(),
-        .progress = on_progress,
-    };
     int rc;
 
+    options->cancel = signals_catch();
+    options->progress = on_progress;
     progress_begin(values->common.quiet ? PROGRESS_NONE
                                         : values->common.progress,
                    "digest");
-    rc = chain_digest(view, &options, result, err);
+    rc = chain_digest(view, options, result, err);
     progress_end();
     return rc;
 }
@@ -87,13 +85,11 @@ static void put(struct output *out, const struct digest_values *values,
     output_text(out, "\n");
 }
 
-int cmd_digest(void *opaque, char **operands, int nr)
+static int run(const struct digest_values *values, const char *name,
+               struct chain_digest_options *how, struct img_error *err)
 {
-    const struct digest_values *values = opaque;
     struct chain_digest_result result;
     struct chain_options options;
-    struct img_error err;
-    char name[IMG_ERROR_PATH_MAX];
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
     IMG_AUTO(session_chain_free) struct chain *chain = NULL;
     IMG_AUTO(session_view_free) struct chain_view *view = NULL;
@@ -101,15 +97,32 @@ int cmd_digest(void *opaque, char **operands, int nr)
     session_chain_options(&values->common, &options);
     options.snapshot = values->snapshot;
     options.direct = values->direct;
-    if (session_open(
-            &values->common,
-            session_operand(&values->common, operands, nr, name, sizeof(name)),
-            &options, &chain, &err) < 0 ||
-        chain_view_new(chain, 0, &view, &err) < 0 ||
-        session_output(&values->common, &out, &err) < 0 ||
-        digest(values, view, &result, &err) < 0) {
-        return session_fail(&err, EXIT_FAILED);
+    if (session_digest_rings(&values->common, how, err) < 0 ||
+        session_begin(&values->common, 0, &out, err) < 0 ||
+        session_open(&values->common, name, &options, &chain, err) < 0 ||
+        sandbox_seal(err) < 0 || chain_view_new(chain, 0, &view, err) < 0 ||
+        digest(values, view, how, &result, err) < 0) {
+        return session_fail(err, EXIT_FAILED);
     }
     put(out, values, chain, &result);
     return session_finish(out, EXIT_DONE, EXIT_FAILED);
+}
+
+int cmd_digest(void *opaque, char **operands, int nr)
+{
+    const struct digest_values *values = opaque;
+    struct chain_digest_options how = {
+        .kind = values->flat ? CHAIN_DIGEST_FLAT : CHAIN_DIGEST_BLOCKS,
+        .engine = (int)values->common.engine,
+        .budget_len = values->common.max_memory,
+    };
+    struct img_error err;
+    char name[IMG_ERROR_PATH_MAX];
+    int code =
+        run(values,
+            session_operand(&values->common, operands, nr, name, sizeof(name)),
+            &how, &err);
+
+    img_ring_stock_free(how.rings);
+    return code;
 }

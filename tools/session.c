@@ -32,22 +32,41 @@ void session_compare_options(const struct common_values *common,
     out->budget_len = common->max_memory;
 }
 
-int session_rings(const struct common_values *common,
-                  struct chain_compare_options *options, struct img_error *err)
+/* The sandbox lets the rings of STOCK be used. */
+static void allow_rings(struct img_ring_stock *stock)
 {
     int fd;
 
+    for (unsigned i = 0; stock && (fd = img_ring_stock_fd(stock, i)) >= 0;
+         i++) {
+        sandbox_allow_ring(fd);
+    }
+}
+
+int session_rings(const struct common_values *common,
+                  struct chain_compare_options *options, struct img_error *err)
+{
     if (!sandbox_is_wanted(common)) {
         return 0;
     }
     if (chain_compare_rings(options, &options->rings, err) < 0) {
         return -1;
     }
-    for (unsigned i = 0;
-         options->rings && (fd = img_ring_stock_fd(options->rings, i)) >= 0;
-         i++) {
-        sandbox_allow_ring(fd);
+    allow_rings(options->rings);
+    return 0;
+}
+
+int session_digest_rings(const struct common_values *common,
+                         struct chain_digest_options *options,
+                         struct img_error *err)
+{
+    if (!sandbox_is_wanted(common)) {
+        return 0;
     }
+    if (chain_digest_rings(options, &options->rings, err) < 0) {
+        return -1;
+    }
+    allow_rings(options->rings);
     return 0;
 }
 

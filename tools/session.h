@@ -5,6 +5,7 @@
 
 #include <chain/chain.h>
 #include <chain/compare.h>
+#include <chain/digest.h>
 #include <chain/view.h>
 
 #include "options.h"
@@ -24,6 +25,10 @@ void session_compare_options(const struct common_values *common,
 int session_rings(const struct common_values *common,
                   struct chain_compare_options *options, struct img_error *err);
 void session_rings_free(struct chain_compare_options *options);
+/* The same for a digest; free them with img_ring_stock_free. */
+int session_digest_rings(const struct common_values *common,
+                         struct chain_digest_options *options,
+                         struct img_error *err);
 
 /*
  * The first of the NR operands. With --fd it may be missing: then the name by

@@ -111,6 +111,10 @@ static int find_base(struct chain_forest *forest, size_t idx, size_t *out,
 
     *out = CHAIN_FOREST_NONE;
     if (chain_name_parse(node->backing_name, &ref, &why) < 0) {
+        if (why.code == IMG_MEMORY) {
+            *err = why;
+            return -1;
+        }
         node->remarks |= CHAIN_FOREST_NO_FILE;
         node->why = img_strndup(why.text, strlen(why.text), err);
         return node->why ? 0 : -1;

@@ -55,6 +55,7 @@ static int run(struct chain_digest_sink *sink, struct chain_view *view,
     bool is_blocks = options->kind == CHAIN_DIGEST_BLOCKS;
     struct chain_mover_options moving = {
         .engine = (enum img_engine_kind)options->engine,
+        .rings = options->rings,
         .threads = options->threads,
         .budget_len = options->budget_len,
         /* Zeros are found much faster than they are digested. */
@@ -73,6 +74,15 @@ static int run(struct chain_digest_sink *sink, struct chain_view *view,
     out->zero_len = chain_mover_moved(mover)->zero_len;
     out->read_len = chain_mover_moved(mover)->read_len;
     return 0;
+}
+
+int chain_digest_rings(const struct chain_digest_options *options,
+                       struct img_ring_stock **out, struct img_error *err)
+{
+    *out = NULL;
+    return options->engine == IMG_ENGINE_SYNC
+               ? 0
+               : img_ring_stock_new(1, CHAIN_MOVER_DEPTH, out, err);
 }
 
 int chain_digest(struct chain_view *view,

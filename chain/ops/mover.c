@@ -351,8 +351,8 @@ static int init(struct chain_mover *mover, struct img_error *err)
         0) {
         return -1;
     }
-    return img_engine_new(mover->options.engine, CHAIN_MOVER_DEPTH,
-                          &mover->engine, err);
+    return img_engine_new_from(mover->options.rings, mover->options.engine,
+                               CHAIN_MOVER_DEPTH, &mover->engine, err);
 }
 
 int chain_mover_new(struct chain_sink *sink,

@@ -18,6 +18,9 @@
 #include <qcow2/deflate.h>
 #include <qcow2/edit.h>
 
+/* Reads and writes that the engine may have at once. */
+#define CHAIN_MOVER_DEPTH 256u
+
 /*
  * Where bytes are to go. Implementations embed this as their first member.
  * Called from the thread that owns the mover, offsets ascending.
@@ -85,8 +88,10 @@ int chain_edit_sink_is_whole(struct chain_edit_sink *sink, uint64_t off,
 
 struct chain_mover_options {
     enum img_engine_kind engine;
-    unsigned threads;    /* that compute; 0: one per core, at most 8 */
-    uint64_t budget_len; /* buffers in flight; 0: 64 MiB */
+    struct img_ring_stock *rings; /* NULL, or where the engine's ring may be
+                                     taken from: then nothing is written */
+    unsigned threads;             /* that compute; 0: one per core, at most 8 */
+    uint64_t budget_len;          /* buffers in flight; 0: 64 MiB */
     uint64_t sparse_len; /* so many zeros in a row, aligned, are zeros and not
                             data (qemu-img -S), rounded up to a power of two,
                             at most 2 MiB; 0: data is never looked at */

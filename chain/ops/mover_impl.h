@@ -15,9 +15,6 @@
 #include "mover.h"
 #include "pace.h"
 
-/* Reads and writes that the engine may have at once. */
-#define CHAIN_MOVER_DEPTH 256u
-
 /* One read or write. */
 struct chain_io {
     struct img_request request;

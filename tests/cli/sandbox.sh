@@ -134,6 +134,7 @@ confined "$threads" check bitmap.qcow2
 confined "$threads" compare l2.qcow2 twin.qcow2
 qemu-img convert -O raw inflate.qcow2 inflate.raw
 confined "$threads" compare --engine sync inflate.qcow2 inflate.raw
+confined "$threads" digest inflate.qcow2
 qemu-img create -q -f qcow2 -b "$PWD/l2.qcow2" -F qcow2 new.qcow2
 fill new.qcow2 7 0 64k
 confined "$threads" validate snapshot --source l2.qcow2 \

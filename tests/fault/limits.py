@@ -43,6 +43,8 @@ READERS = [
     ["compare", "top.qcow2", "same.raw"],
     ["compare", "--all", "--output", "json", "top.qcow2", "new.qcow2"],
     ["compare", "packed.qcow2", "same.raw"],
+    ["digest", "top.qcow2"],
+    ["digest", "--flat", "packed.qcow2"],
     ["validate", "snapshot", "--source", "top.qcow2", "--dest", "next.qcow2",
      "--dest-format", "qcow2", "--output", "json"],
     ["tree", "."],

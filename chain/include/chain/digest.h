@@ -27,12 +27,15 @@ enum chain_digest_kind {
     CHAIN_DIGEST_FLAT,
 };
 
+struct img_ring_stock;
+
 struct chain_digest_options {
     enum chain_digest_kind kind;
-    int engine;                 /* enum img_engine_kind; 0 chooses by itself */
-    unsigned threads;           /* that compute; 0: one per core, at most 8 */
-    uint64_t budget_len;        /* bytes in flight; 0: 64 MiB */
-    const volatile int *cancel; /* stops with IMG_CANCELLED when set */
+    int engine; /* enum img_engine_kind; 0 chooses by itself */
+    struct img_ring_stock *rings; /* see chain_digest_rings; NULL: none */
+    unsigned threads;             /* that compute; 0: one per core, at most 8 */
+    uint64_t budget_len;          /* bytes in flight; 0: 64 MiB */
+    const volatile int *cancel;   /* stops with IMG_CANCELLED when set */
     /* Guest bytes that are done, of TOTAL; from the calling thread. */
     void (*progress)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
@@ -53,6 +56,14 @@ IMG_PUBLIC int chain_digest(struct chain_view *view,
                             const struct chain_digest_options *options,
                             struct chain_digest_result *out,
                             struct img_error *err);
+
+/*
+ * The ring of a digest with OPTIONS, made ahead of need by a process that will
+ * not be allowed to make any later; NULL when it uses none. Free with
+ * img_ring_stock_free.
+ */
+int chain_digest_rings(const struct chain_digest_options *options,
+                       struct img_ring_stock **out, struct img_error *err);
 
 #ifdef __cplusplus
 }
