@@ -83,7 +83,14 @@ static void on_problem(void *opaque, const struct qcow2_problem *problem)
         struct img_json *one = img_json_object();
 
         img_json_set_string(one, "kind", kind);
+        img_json_set_string(one, "id", problem->id);
         img_json_set_u64(one, "offset", problem->off);
+        if (problem->owner) {
+            img_json_set_string(one, "owner", problem->owner);
+        }
+        if (problem->has_guest_off) {
+            img_json_set_u64(one, "guest-offset", problem->guest_off);
+        }
         img_json_set_string(one, "message", problem->message);
         img_json_push(job->problems, one);
         return;
@@ -118,6 +125,7 @@ static struct img_json *result_json(const struct chain_layer *layer,
     img_json_set_string(json, "format", chain_layer_image(layer)->format);
     img_json_set_u64(json, "check-errors", result->check_errors);
     img_json_set_u64(json, "corruptions", result->corruptions);
+    img_json_set_u64(json, "corruptions-beyond-qemu", result->beyond_qemu);
     img_json_set_u64(json, "leaks", result->leaks);
     img_json_set_u64(json, "corruptions-fixed", 0);
     img_json_set_u64(json, "leaks-fixed", 0);
@@ -304,6 +312,8 @@ int cmd_check(void *opaque, char **operands, int nr)
     }
     session_chain_options(&values->common, &options);
     options.top_only = !values->backing_chain;
+    options.for_check = true;
+    options.keep_broken = true;
     options.direct = values->direct;
     if (session_begin(&values->common, 0, &out, &err) < 0 ||
         session_open(

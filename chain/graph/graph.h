@@ -10,6 +10,8 @@
 
 #include "identity.h"
 
+struct qcow2_options;
+
 struct chain_layer {
     char *path;                  /* joined as spelled, not normalised */
     struct chain_ref own_ref;    /* parsed from the name in the layer above */
@@ -51,10 +53,11 @@ int chain_layer_open_file(struct chain_layer *layer,
                           struct img_error *err);
 /*
  * Open the image in the layer's file: as FORMAT, or as what it is probed as
- * when FORMAT is NULL. SNAPSHOT may be NULL.
+ * when FORMAT is NULL; HOW is for qcow2.
  */
 int chain_layer_open_image(struct chain_layer *layer, const char *format,
-                           const char *snapshot, struct img_error *err);
+                           const struct qcow2_options *how,
+                           struct img_error *err);
 /* Open the external data file that the image of LAYER, the lowest so far,
    wants. */
 int chain_layer_open_data_file(struct chain_layer *layer,

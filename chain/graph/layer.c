@@ -156,19 +156,19 @@ static void explain_declared(const char *format, struct img_error *err)
     img_error_set_path(err, said.path);
 }
 
-static int open_snapshot(struct chain_layer *layer,
-                         const struct img_format *format, const char *snapshot,
-                         struct img_error *err)
+static int open_as(struct chain_layer *layer, const struct img_format *format,
+                   const struct qcow2_options *how, struct img_error *err)
 {
-    const struct qcow2_options options = {.snapshot = snapshot};
-
-    if (format != &qcow2_format) {
+    if (format == &qcow2_format) {
+        return qcow2_open(layer->file, how, &layer->image, err);
+    }
+    if (how->snapshot) {
         return img_fail(err, IMG_UNSUPPORTED,
                         "internal snapshots are read in qcow2 images only, "
                         "and this is %s",
                         format->name);
     }
-    return qcow2_open(layer->file, &options, &layer->image, err);
+    return format->open(layer->file, &layer->image, err);
 }
 
 /*
@@ -208,14 +208,14 @@ static int choose_format(struct chain_layer *layer, const char *declared,
 }
 
 int chain_layer_open_image(struct chain_layer *layer, const char *format,
-                           const char *snapshot, struct img_error *err)
+                           const struct qcow2_options *how,
+                           struct img_error *err)
 {
     const struct img_format *chosen = NULL;
     int r = choose_format(layer, format, &chosen, err);
 
     if (r == 0) {
-        r = snapshot ? open_snapshot(layer, chosen, snapshot, err)
-                     : chosen->open(layer->file, &layer->image, err);
+        r = open_as(layer, chosen, how, err);
         if (r < 0 && format) {
             explain_declared(format, err);
         }

@@ -14,6 +14,7 @@
 
 #include <chain/formats.h>
 #include <img/memory.h>
+#include <qcow2/image.h>
 
 void chain_options_init(struct chain_options *options)
 {
@@ -190,9 +191,12 @@ static int open_top(const char *operand, const struct chain_opener *opener,
     }
     /* From here on the set of files refers to the layer's file. */
     struct chain_layer *top = layer;
+    const struct qcow2_options how = {
+        .snapshot = options->snapshot,
+        .is_for_check = options->for_check,
+    };
     return chain_push(opener->chain, &layer, err) < 0 ||
-                   chain_layer_open_image(top, format, options->snapshot, err) <
-                       0
+                   chain_layer_open_image(top, format, &how, err) < 0
                ? -1
                : give_backing(top, options, err);
 }
@@ -290,9 +294,12 @@ static int open_backing(const struct chain_layer *upper,
     if (chain_push(opener->chain, &layer, err) < 0) {
         return -1;
     }
+    const struct qcow2_options how = {
+        .is_for_check = opener->options->for_check,
+    };
     return is_undeclared
                ? chain_fail_undeclared(opener->chain, upper, lower, err)
-               : chain_layer_open_image(lower, format, NULL, err);
+               : chain_layer_open_image(lower, format, &how, err);
 }
 
 static int fail_no_backing(const struct chain_layer *layer,
@@ -317,7 +324,7 @@ static int follow(const struct chain_opener *opener, struct img_error *err)
             chain_layer_open_data_file(last, opener, err) < 0) {
             return -1;
         }
-        if (!chain_layer_wants_backing(last)) {
+        if (opener->options->top_only || !chain_layer_wants_backing(last)) {
             return 0;
         }
         if (last->ref->backing && !last->image->supports_backing) {
@@ -367,7 +374,8 @@ int chain_open(const char *operand, const struct chain_options *options,
         chain_free(chain);
         return -1;
     }
-    if (!options->top_only && follow(&opener, err) < 0) {
+    if ((!options->top_only || options->for_check) &&
+        follow(&opener, err) < 0) {
         drop_imageless(chain);
         if (!options->keep_broken) {
             chain_free(chain);

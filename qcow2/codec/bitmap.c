@@ -112,6 +112,9 @@ static int check_table(const struct qcow2_header *header,
                            ", not 0",
                            b->table_off, header->cluster_len);
     }
+    if (header->is_lenient && img_add(b->table_off, table_len, &end)) {
+        return 0;
+    }
     if (!img_add(b->table_off, table_len, &end) ||
         img_align_down(end - 1, header->cluster_len) >= file_len) {
         return img_fail_at(err, IMG_CORRUPT, off + OFF_TABLE_OFFSET,

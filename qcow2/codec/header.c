@@ -251,6 +251,9 @@ static int check_table(const struct qcow2_header *h, uint64_t off, uint64_t len,
 {
     uint64_t end;
 
+    if (h->is_lenient && off % h->cluster_len == 0 && img_add(off, len, &end)) {
+        return 0;
+    }
     if (off % h->cluster_len != 0 || off < h->cluster_len ||
         !img_add(off, len, &end)) {
         return img_fail_at(err, IMG_CORRUPT, field_off,
@@ -292,7 +295,8 @@ static int check_reftable(const struct qcow2_header *h, struct img_error *err)
 {
     uint32_t max_clusters = QCOW2_MAX_REFTABLE_LEN >> h->cluster_bits;
 
-    if (h->reftable_clusters == 0 || h->reftable_clusters > max_clusters) {
+    if ((h->reftable_clusters == 0 && !h->is_lenient) ||
+        h->reftable_clusters > max_clusters) {
         return img_fail_at(err, IMG_CORRUPT, OFF_REFCOUNT_TABLE_CLUSTERS,
                            "refcount_table_clusters: found %" PRIu32
                            ", expected 1 to %" PRIu32,
@@ -311,7 +315,7 @@ static int check_snapshots(const struct qcow2_header *h, struct img_error *err)
                            ", expected at most %u",
                            h->snapshots_nr, QCOW2_MAX_SNAPSHOTS);
     }
-    if (h->snapshots_nr > 0 && h->has_data_file) {
+    if (h->snapshots_nr > 0 && h->has_data_file && !h->is_lenient) {
         return img_fail_at(err, IMG_CORRUPT, OFF_NB_SNAPSHOTS,
                            "nb_snapshots: found %" PRIu32
                            ", expected 0 with an external data file",
@@ -331,8 +335,8 @@ static int check_snapshots(const struct qcow2_header *h, struct img_error *err)
                        "snapshots_offset", OFF_SNAPSHOTS_OFFSET, err);
 }
 
-int qcow2_header_decode(const uint8_t *buf, size_t len,
-                        struct qcow2_header *out, struct img_error *err)
+static int decode(const uint8_t *buf, size_t len, bool is_lenient,
+                  struct qcow2_header *out, struct img_error *err)
 {
     struct qcow2_header h;
 
@@ -340,6 +344,7 @@ int qcow2_header_decode(const uint8_t *buf, size_t len,
         return -1;
     }
     load_fields(buf, &h);
+    h.is_lenient = is_lenient;
     if (decode_geometry(&h, err) < 0 || check_header_len(&h, len, err) < 0 ||
         decode_compression(buf, &h, err) < 0 || check_features(&h, err) < 0 ||
         check_backing(&h, err) < 0 || check_l1(&h, err) < 0 ||
@@ -348,6 +353,18 @@ int qcow2_header_decode(const uint8_t *buf, size_t len,
     }
     *out = h;
     return 0;
+}
+
+int qcow2_header_decode(const uint8_t *buf, size_t len,
+                        struct qcow2_header *out, struct img_error *err)
+{
+    return decode(buf, len, false, out, err);
+}
+
+int qcow2_header_decode_lenient(const uint8_t *buf, size_t len,
+                                struct qcow2_header *out, struct img_error *err)
+{
+    return decode(buf, len, true, out, err);
 }
 
 void qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf)
@@ -404,6 +421,9 @@ int qcow2_header_check_file(const struct qcow2_header *h, uint64_t file_len,
                            "header: found %" PRIu64
                            " bytes, expected the %" PRIu32 " of header_length",
                            file_len, h->header_len);
+    }
+    if (h->is_lenient) {
+        return 0;
     }
     if (h->l1_entries > 0 &&
         check_table_in_file(h, h->l1_off, (uint64_t)h->l1_entries * 8, file_len,

@@ -32,9 +32,6 @@ enum {
     EXTRA_END = 24,
 };
 
-/* Version 3: the extra data reaches at least to the virtual size. */
-#define MIN_V3_EXTRA_LEN 16u
-
 static uint64_t content_len(const uint8_t *buf)
 {
     return (uint64_t)QCOW2_SNAPSHOT_FIXED_LEN +
@@ -50,7 +47,9 @@ uint64_t qcow2_snapshot_entry_len(const uint8_t *buf)
 static int check_lengths(const struct qcow2_header *header, const uint8_t *buf,
                          size_t len, uint64_t off, struct img_error *err)
 {
-    uint32_t min_extra = header->version >= 3 ? MIN_V3_EXTRA_LEN : 0;
+    uint32_t min_extra = header->version >= 3 && !header->is_lenient
+                             ? QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN
+                             : 0;
     uint32_t extra_len;
 
     if (len < QCOW2_SNAPSHOT_FIXED_LEN) {
@@ -150,6 +149,10 @@ int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
     s.id = (const char *)s.extra + s.extra_len;
     s.name = s.id + s.id_len;
     load_extra(&s);
+    if (header->is_lenient) {
+        *out = s;
+        return 0;
+    }
     if (check_l1(header, &s, table_off, file_len, err) < 0) {
         return -1;
     }

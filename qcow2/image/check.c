@@ -8,9 +8,6 @@
  */
 #include <qcow2/check.h>
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <img/checked.h>
@@ -21,43 +18,6 @@
 #define DEFAULT_MEMORY (512ull << 20)
 /* QEMU checks no file of more clusters. */
 #define MAX_CLUSTERS ((uint64_t)INT32_MAX)
-#define MESSAGE_LEN 512u
-
-void qcow2_check_tell(struct qcow2_check *check, enum qcow2_problem_kind kind,
-                      uint64_t times, uint64_t off, const char *fmt, ...)
-{
-    const struct qcow2_check_options *options = check->options;
-    char message[MESSAGE_LEN];
-    va_list args;
-
-    if (check->is_naming) {
-        return;
-    }
-    switch (kind) {
-    case QCOW2_PROBLEM_CORRUPTION:
-        check->result->corruptions += times;
-        break;
-    case QCOW2_PROBLEM_LEAK:
-        check->result->leaks += times;
-        break;
-    case QCOW2_PROBLEM_ERROR:
-        check->result->check_errors += times;
-        break;
-    }
-    if (!options->problem || (options->max_problems != 0 &&
-                              check->problems_told >= options->max_problems)) {
-        return;
-    }
-    check->problems_told++;
-    va_start(args, fmt);
-    (void)vsnprintf(message, sizeof(message), fmt, args);
-    va_end(args);
-    options->problem(options->opaque, &(struct qcow2_problem){
-                                          .kind = kind,
-                                          .off = off,
-                                          .message = message,
-                                      });
-}
 
 int qcow2_check_is_wanted(const struct qcow2_check *check,
                           struct img_error *err)
@@ -91,9 +51,10 @@ static void suspects_name(struct qcow2_check *check, uint64_t first,
 }
 
 static int counts_raise(struct qcow2_check *check, uint64_t first,
-                        uint64_t last, uint64_t times, struct img_error *err)
+                        uint64_t last, uint64_t times, struct qcow2_owner owner,
+                        struct img_error *err)
 {
-    uint32_t cluster_len = check->q->header.cluster_len;
+    uint32_t cluster_bits = check->q->header.cluster_bits;
 
     for (uint64_t cluster = first; cluster <= last; cluster++) {
         uint64_t lost = 0;
@@ -102,15 +63,27 @@ static int counts_raise(struct qcow2_check *check, uint64_t first,
             return -1;
         }
         if (lost > 0) {
-            qcow2_check_tell(
-                check, QCOW2_PROBLEM_CORRUPTION, lost, cluster * cluster_len,
-                "cluster at %" PRIu64 ": more references than a "
-                "refcount of %u bits can count",
-                cluster * cluster_len, 1u << check->q->header.refcount_order);
+            struct qcow2_finding finding = qcow2_corruption(
+                "refcount-overflow", lost, cluster << cluster_bits, owner);
+
+            qcow2_check_tell(check, &finding,
+                             "cluster at %llu: more references than a refcount "
+                             "of %u bits can count",
+                             (unsigned long long)finding.off,
+                             1u << check->q->header.refcount_order);
         }
     }
     check->clusters_nr = img_max(check->clusters_nr, last + 1);
     return 0;
+}
+
+bool qcow2_check_is_inside(const struct qcow2_check *check, uint64_t off,
+                           uint64_t len)
+{
+    uint64_t end;
+
+    return img_add(off, len, &end) && end < img_file_len(check->q->image.file) +
+                                                check->q->header.cluster_len;
 }
 
 int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
@@ -119,15 +92,15 @@ int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
 {
     uint64_t file_len = img_file_len(check->q->image.file);
     uint32_t cluster_bits = check->q->header.cluster_bits;
-    uint64_t end;
 
     if (len == 0) {
         return 0;
     }
-    /* The last cluster of a file may be partly missing, no more. */
-    if (!img_add(off, len, &end) ||
-        end >= file_len + check->q->header.cluster_len) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
+    if (!qcow2_check_is_inside(check, off, len)) {
+        struct qcow2_finding finding =
+            qcow2_corruption("reference-past-end", times, off, owner);
+
+        qcow2_check_tell(check, &finding,
                          "reference to %llu bytes at %llu: the file ends at "
                          "%llu",
                          (unsigned long long)len, (unsigned long long)off,
@@ -136,12 +109,12 @@ int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
     }
 
     uint64_t first = off >> cluster_bits;
-    uint64_t last = (end - 1) >> cluster_bits;
+    uint64_t last = (off + len - 1) >> cluster_bits;
     if (check->is_naming) {
         suspects_name(check, first, last, owner);
         return 0;
     }
-    return counts_raise(check, first, last, times, err);
+    return counts_raise(check, first, last, times, owner, err);
 }
 
 static int check_init(struct qcow2_check *check, struct img_error *err)
@@ -196,6 +169,35 @@ static void check_fini(struct qcow2_check *check)
     free(check->suspects.at);
 }
 
+/*
+ * What no command opens must not be called clean, whether or not the check
+ * had an eye for it.
+ */
+static int strictly_check(struct qcow2_check *check, struct img_error *err)
+{
+    struct qcow2_owner header = {QCOW2_OWNER_HEADER, 0};
+    struct qcow2_finding finding =
+        qcow2_corruption("cannot-be-opened", 0, 0, header);
+    struct img_image *image = NULL;
+    struct img_error refusal;
+
+    if (!check->q->header.is_lenient ||
+        qcow2_open(check->q->image.file, &(struct qcow2_options){0}, &image,
+                   &refusal) == 0) {
+        img_image_free(image);
+        return 0;
+    }
+    if (refusal.code != IMG_CORRUPT) {
+        *err = refusal;
+        return -1;
+    }
+    finding.times = check->result->corruptions == 0;
+    finding.is_beyond_qemu = true;
+    finding.off = refusal.has_off ? refusal.off : 0;
+    qcow2_check_tell(check, &finding, "%s", refusal.text);
+    return 0;
+}
+
 int qcow2_check(struct img_image *image,
                 const struct qcow2_check_options *options,
                 struct qcow2_check_result *out, struct img_error *err)
@@ -212,7 +214,7 @@ int qcow2_check(struct img_image *image,
         .result = out,
     };
     if (check_init(&check, err) || qcow2_check_walk(&check, err) ||
-        qcow2_check_compare(&check, err)) {
+        qcow2_check_compare(&check, err) || strictly_check(&check, err)) {
         img_error_set_path(err, img_file_path(image->file));
         return -1;
     }

@@ -8,7 +8,6 @@
  */
 #include "check_state.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <img/bytes.h>
@@ -18,40 +17,6 @@
 
 /* Mismatches whose owners are looked for; more are reported without. */
 #define MAX_SUSPECTS 65536u
-#define OWNER_LEN 64u
-
-static void owner_text(const struct qcow2_owner *owner, char *out)
-{
-    static const char *const names[] = {
-        [QCOW2_OWNER_NONE] = "nothing",
-        [QCOW2_OWNER_HEADER] = "the header",
-        [QCOW2_OWNER_L1] = "the L1 table",
-        [QCOW2_OWNER_L2] = "the L2 table of guest offset",
-        [QCOW2_OWNER_DATA] = "data of guest offset",
-        [QCOW2_OWNER_COMPRESSED] = "compressed data of guest offset",
-        [QCOW2_OWNER_SNAPSHOT_TABLE] = "the snapshot table",
-        [QCOW2_OWNER_SNAPSHOT_L1] = "a snapshot's L1 table",
-        [QCOW2_OWNER_SNAPSHOT_L2] = "a snapshot's L2 table",
-        [QCOW2_OWNER_SNAPSHOT_DATA] = "data of a snapshot",
-        [QCOW2_OWNER_REFTABLE] = "the refcount table",
-        [QCOW2_OWNER_REFBLOCK] = "refcount block",
-        [QCOW2_OWNER_CRYPTO] = "the encryption header",
-        [QCOW2_OWNER_BITMAP_DIRECTORY] = "the bitmap directory",
-        [QCOW2_OWNER_BITMAP_TABLE] = "a bitmap's table",
-        [QCOW2_OWNER_BITMAP] = "a bitmap",
-    };
-    bool has_place = owner->kind == QCOW2_OWNER_L2 ||
-                     owner->kind == QCOW2_OWNER_DATA ||
-                     owner->kind == QCOW2_OWNER_COMPRESSED ||
-                     owner->kind == QCOW2_OWNER_REFBLOCK;
-
-    if (has_place) {
-        (void)snprintf(out, OWNER_LEN, "%s %llu", names[owner->kind],
-                       (unsigned long long)owner->place);
-    } else {
-        (void)snprintf(out, OWNER_LEN, "%s", names[owner->kind]);
-    }
-}
 
 static void suspect_tell(struct qcow2_check *check,
                          const struct qcow2_suspect *suspect)
@@ -59,11 +24,18 @@ static void suspect_tell(struct qcow2_check *check,
     uint64_t off = suspect->cluster << check->q->header.cluster_bits;
     bool is_leak = suspect->stored > suspect->references;
     bool is_owned = suspect->owner.kind != QCOW2_OWNER_NONE;
-    char owner[OWNER_LEN];
+    char owner[QCOW2_OWNER_TEXT_LEN];
+    const struct qcow2_finding finding = {
+        .kind = is_leak ? QCOW2_PROBLEM_LEAK : QCOW2_PROBLEM_CORRUPTION,
+        .id = is_leak ? "leak" : "refcount-too-small",
+        .times = 1,
+        .off = off,
+        .owner = suspect->owner,
+    };
 
-    owner_text(&suspect->owner, owner);
+    qcow2_owner_text(&suspect->owner, owner);
     qcow2_check_tell(
-        check, is_leak ? QCOW2_PROBLEM_LEAK : QCOW2_PROBLEM_CORRUPTION, 1, off,
+        check, &finding,
         "cluster at %llu: found refcount %llu, expected %llu%s%s%s",
         (unsigned long long)off, (unsigned long long)suspect->stored,
         (unsigned long long)suspect->references, is_owned ? " (" : "",
@@ -165,8 +137,15 @@ static int block_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
         return -1;
     }
     if (is_broken) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_ERROR, nr,
-                         first << check->q->header.cluster_bits,
+        const struct qcow2_finding finding = {
+            .kind = QCOW2_PROBLEM_ERROR,
+            .id = "refcounts-unknown",
+            .times = nr,
+            .off = first << check->q->header.cluster_bits,
+            .owner = {QCOW2_OWNER_REFTABLE, 0},
+        };
+
+        qcow2_check_tell(check, &finding,
                          "refcounts of %llu clusters cannot be found: "
                          "refcount table entry %llu is broken",
                          (unsigned long long)nr,

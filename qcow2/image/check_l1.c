@@ -33,7 +33,10 @@ static int entry_check(struct qcow2_check *check, uint64_t entry,
     uint64_t l2_off = entry & QCOW2_ENTRY_OFFSET_MASK;
 
     if (entry & L1_RESERVED) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
+        struct qcow2_finding finding =
+            qcow2_corruption("l1-reserved-bits", times, off, owner);
+
+        qcow2_check_tell(check, &finding,
                          "L1 entry at %llu: found 0x%016llx, expected bits 0 "
                          "to 8 and 56 to 62 to be 0",
                          (unsigned long long)off, (unsigned long long)entry);
@@ -43,7 +46,10 @@ static int entry_check(struct qcow2_check *check, uint64_t entry,
         return -1;
     }
     if (is_odd(check, l2_off)) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
+        struct qcow2_finding finding =
+            qcow2_corruption("l2-table-unaligned", times, off, owner);
+
+        qcow2_check_tell(check, &finding,
                          "L1 entry at %llu: found an L2 table at %llu, "
                          "expected a multiple of the cluster size",
                          (unsigned long long)off, (unsigned long long)l2_off);
@@ -53,7 +59,8 @@ static int entry_check(struct qcow2_check *check, uint64_t entry,
 
 /* Bit 63 of an active entry says that the L2 table's refcount is 1. */
 static int entry_check_copied(struct qcow2_check *check, uint64_t entry,
-                              uint64_t off, struct img_error *err)
+                              uint64_t off, struct qcow2_owner owner,
+                              struct img_error *err)
 {
     uint64_t l2_off = entry & QCOW2_ENTRY_OFFSET_MASK;
     bool is_copied = (entry & QCOW2_ENTRY_COPIED) != 0;
@@ -69,7 +76,10 @@ static int entry_check_copied(struct qcow2_check *check, uint64_t entry,
     }
     if (answer != QCOW2_STORED_UNKNOWN &&
         is_copied != (answer == QCOW2_STORED_ONE)) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, 1, off,
+        struct qcow2_finding finding =
+            qcow2_corruption("l1-copied", 1, off, owner);
+
+        qcow2_check_tell(check, &finding,
                          "L1 entry at %llu: bit 63 is %d, expected %d from "
                          "the refcount of the L2 table at %llu",
                          (unsigned long long)off, is_copied, !is_copied,
@@ -95,7 +105,7 @@ int qcow2_check_active(struct qcow2_check *check, struct img_error *err)
                                     idx * header->l2_covers_len};
 
         if (entry_check(check, entry, 1, off, owner, err) ||
-            entry_check_copied(check, entry, off, err)) {
+            entry_check_copied(check, entry, off, owner, err)) {
             return -1;
         }
     }

@@ -62,13 +62,53 @@ static struct qcow2_owner owner_of(const struct qcow2_l2_visit *visit,
 }
 
 /* A corruption of ENTRY itself, found as often as its table is. */
-static void entry_tell(struct qcow2_check *check, const struct entry *entry,
-                       uint64_t times, const char *expected)
+static struct qcow2_finding entry_corruption(const struct qcow2_l2_visit *visit,
+                                             const struct entry *entry,
+                                             const char *id)
 {
-    qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, entry->off,
+    struct qcow2_owner table =
+        visit->active_times > 0
+            ? (struct qcow2_owner){QCOW2_OWNER_L2, entry->guest_off}
+            : (struct qcow2_owner){QCOW2_OWNER_SNAPSHOT_L2, 0};
+
+    return qcow2_corruption(id, times_of(visit), entry->off, table);
+}
+
+static void entry_tell(struct qcow2_check *check,
+                       const struct qcow2_finding *finding,
+                       const struct entry *entry, const char *expected)
+{
+    qcow2_check_tell(check, finding,
                      "L2 entry at %llu: found 0x%016llx, expected %s",
                      (unsigned long long)entry->off,
                      (unsigned long long)entry->value, expected);
+}
+
+static void entry_bad(struct qcow2_check *check,
+                      const struct qcow2_l2_visit *visit,
+                      const struct entry *entry, const char *id,
+                      const char *expected)
+{
+    struct qcow2_finding finding = entry_corruption(visit, entry, id);
+
+    entry_tell(check, &finding, entry, expected);
+}
+
+/*
+ * What QEMU's check lets pass although no reader accepts it. A table at
+ * offset 0 is the header, of which every word would be told.
+ */
+static void entry_bad_beyond(struct qcow2_check *check,
+                             const struct qcow2_l2_visit *visit,
+                             const struct entry *entry, const char *id,
+                             const char *expected)
+{
+    struct qcow2_finding finding = entry_corruption(visit, entry, id);
+
+    finding.is_beyond_qemu = true;
+    if (visit->off != 0) {
+        entry_tell(check, &finding, entry, expected);
+    }
 }
 
 static int compressed_check(struct qcow2_check *check,
@@ -80,23 +120,28 @@ static int compressed_check(struct qcow2_check *check,
     uint32_t off_bits = 62 - sector_bits;
     uint64_t off = entry->value & ((1ull << off_bits) - 1);
     uint64_t sectors = (entry->value >> off_bits) & ((1ull << sector_bits) - 1);
-    uint64_t times = times_of(visit);
 
     if (entry->value & QCOW2_ENTRY_COPIED) {
-        entry_tell(check, entry, times,
-                   "bit 63 to be 0 for a compressed cluster");
+        entry_bad(check, visit, entry, "compressed-copied",
+                  "bit 63 to be 0 for a compressed cluster");
     }
     if (header->has_data_file) {
-        entry_tell(check, entry, times,
-                   "no compressed cluster with an external data file");
+        entry_bad(check, visit, entry, "compressed-with-data-file",
+                  "no compressed cluster with an external data file");
         return 0;
     }
     if (entry->bitmap != 0) {
-        entry_tell(check, entry, times,
-                   "no subclusters for a compressed cluster");
+        entry_bad(check, visit, entry, "compressed-with-subclusters",
+                  "no subclusters for a compressed cluster");
         return 0;
     }
-    if (qcow2_check_mark(check, off, (sectors + 1) * 512 - off % 512, times,
+    if (off >= img_file_len(check->q->image.file) &&
+        qcow2_check_is_inside(check, off, (sectors + 1) * 512 - off % 512)) {
+        entry_bad_beyond(check, visit, entry, "compressed-past-end",
+                         "compressed data to begin inside the file");
+    }
+    if (qcow2_check_mark(check, off, (sectors + 1) * 512 - off % 512,
+                         times_of(visit),
                          owner_of(visit, entry, QCOW2_OWNER_COMPRESSED), err)) {
         return -1;
     }
@@ -130,15 +175,51 @@ static int copied_check(struct qcow2_check *check,
     }
     if (answer != QCOW2_STORED_UNKNOWN &&
         is_copied != (answer == QCOW2_STORED_ONE)) {
-        qcow2_check_tell(
-            check, QCOW2_PROBLEM_CORRUPTION, visit->active_times, entry->off,
-            "L2 entry at %llu: bit 63 is %d, expected %d from "
-            "the refcount of the cluster at %llu (data of guest "
-            "offset %llu)",
-            (unsigned long long)entry->off, is_copied, !is_copied,
-            (unsigned long long)off, (unsigned long long)entry->guest_off);
+        struct qcow2_finding finding =
+            entry_corruption(visit, entry, "l2-copied");
+
+        finding.times = visit->active_times;
+        qcow2_check_tell(check, &finding,
+                         "L2 entry at %llu: bit 63 is %d, expected %d from "
+                         "the refcount of the cluster at %llu (data of guest "
+                         "offset %llu)",
+                         (unsigned long long)entry->off, is_copied, !is_copied,
+                         (unsigned long long)off,
+                         (unsigned long long)entry->guest_off);
     }
     return 0;
+}
+
+/*
+ * A cluster of the external data file lies where the guest sees it, and the
+ * file may lack less than a cluster of it.
+ */
+static void data_file_check(struct qcow2_check *check,
+                            const struct qcow2_l2_visit *visit,
+                            const struct entry *entry)
+{
+    const struct img_file *file = check->q->image.data_file;
+    uint64_t off = entry->value & QCOW2_ENTRY_OFFSET_MASK;
+
+    if (visit->active_times > 0 && off != entry->guest_off) {
+        entry_bad_beyond(check, visit, entry, "data-file-offset",
+                         "the guest's offset in the external data file");
+    } else if (file && off >= img_file_len(file)) {
+        entry_bad_beyond(check, visit, entry, "data-file-too-short",
+                         "an offset inside the external data file");
+    }
+}
+
+/* Version 2 knows no zero clusters. */
+static void zero_bit_check(struct qcow2_check *check,
+                           const struct qcow2_l2_visit *visit,
+                           const struct entry *entry)
+{
+    if (check->q->header.version < 3 && (entry->value & QCOW2_L2_ZERO) &&
+        !(entry->value & QCOW2_ENTRY_COMPRESSED)) {
+        entry_bad_beyond(check, visit, entry, "zero-bit-in-version-2",
+                         "bit 0 to be 0 in a version 2 image");
+    }
 }
 
 static int cluster_check(struct qcow2_check *check,
@@ -148,17 +229,17 @@ static int cluster_check(struct qcow2_check *check,
 {
     const struct qcow2_header *header = &check->q->header;
     uint64_t off = entry->value & QCOW2_ENTRY_OFFSET_MASK;
-    uint64_t times = times_of(visit);
 
     if (copied_check(check, visit, entry, err)) {
         return -1;
     }
     if ((entry->bitmap >> 32) & entry->bitmap) {
-        entry_tell(check, entry, times,
-                   "no subcluster both allocated and zero");
+        entry_bad(check, visit, entry, "subcluster-allocated-and-zero",
+                  "no subcluster both allocated and zero");
     }
     if (off & (header->cluster_len - 1u)) {
-        entry_tell(check, entry, times, "the offset of a cluster");
+        entry_bad(check, visit, entry, "data-unaligned",
+                  "the offset of a cluster");
     }
     if (!check->is_naming) {
         check->result->allocated_clusters += visit->active_times;
@@ -168,10 +249,26 @@ static int cluster_check(struct qcow2_check *check,
     }
     *next_off = off + header->cluster_len;
     if (header->has_data_file) {
+        data_file_check(check, visit, entry);
         return 0;
     }
-    return qcow2_check_mark(check, off, header->cluster_len, times,
+    return qcow2_check_mark(check, off, header->cluster_len, times_of(visit),
                             owner_of(visit, entry, QCOW2_OWNER_DATA), err);
+}
+
+/* An entry without a host offset. */
+static void no_cluster_check(struct qcow2_check *check,
+                             const struct qcow2_l2_visit *visit,
+                             const struct entry *entry)
+{
+    if (entry->bitmap & UINT32_MAX) {
+        entry_bad(check, visit, entry, "subclusters-without-offset",
+                  "a host offset for the allocated subclusters");
+    } else if ((entry->value & QCOW2_ENTRY_COPIED) &&
+               !check->q->header.has_data_file) {
+        entry_bad_beyond(check, visit, entry, "copied-without-offset",
+                         "bit 63 to be 0 without a host offset");
+    }
 }
 
 /* NEXT_OFF is where the table's next cluster would lie unfragmented. */
@@ -180,24 +277,20 @@ static int entry_check(struct qcow2_check *check,
                        const struct entry *entry, uint64_t *next_off,
                        struct img_error *err)
 {
-    uint64_t times = times_of(visit);
-
     if (!(entry->value & QCOW2_ENTRY_COMPRESSED) &&
         (entry->value & L2_RESERVED)) {
-        entry_tell(check, entry, times, "bits 1 to 8 and 56 to 61 to be 0");
+        entry_bad(check, visit, entry, "l2-reserved-bits",
+                  "bits 1 to 8 and 56 to 61 to be 0");
     }
+    zero_bit_check(check, visit, entry);
     switch (entry_type(&check->q->header, entry->value)) {
     case ENTRY_COMPRESSED:
         return compressed_check(check, visit, entry, err);
     case ENTRY_CLUSTER:
         return cluster_check(check, visit, entry, next_off, err);
     case ENTRY_UNALLOCATED:
-        if (entry->bitmap & UINT32_MAX) {
-            entry_tell(check, entry, times,
-                       "a host offset for the allocated subclusters");
-        }
-        break;
     case ENTRY_ZERO_PLAIN:
+        no_cluster_check(check, visit, entry);
         break;
     }
     return 0;

@@ -36,11 +36,22 @@ enum qcow2_owner_kind {
     QCOW2_OWNER_BITMAP_DIRECTORY,
     QCOW2_OWNER_BITMAP_TABLE,
     QCOW2_OWNER_BITMAP,
+    QCOW2_OWNER_DATA_FILE,
 };
 
 struct qcow2_owner {
     enum qcow2_owner_kind kind;
     uint64_t place;
+};
+
+/* What was found, TIMES times; the message goes beside it. */
+struct qcow2_finding {
+    enum qcow2_problem_kind kind;
+    const char *id;
+    uint64_t times;
+    uint64_t off; /* in the file */
+    struct qcow2_owner owner;
+    bool is_beyond_qemu; /* QEMU's check does not count it */
 };
 
 /* A cluster whose stored refcount is not the number of its references. */
@@ -83,16 +94,39 @@ struct qcow2_check {
  */
 #define QCOW2_CHECK_MAX_ODD_TABLES 4096u
 
+/* check_tell.c */
+
+#define QCOW2_OWNER_TEXT_LEN 64u
+/* "data of guest offset 65536"; OUT has QCOW2_OWNER_TEXT_LEN bytes. */
+void qcow2_owner_text(const struct qcow2_owner *owner, char *out);
+/* Count a problem and report it once; not while naming. */
+void qcow2_check_tell(struct qcow2_check *check,
+                      const struct qcow2_finding *finding, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static inline struct qcow2_finding qcow2_corruption(const char *id,
+                                                    uint64_t times,
+                                                    uint64_t off,
+                                                    struct qcow2_owner owner)
+{
+    return (struct qcow2_finding){
+        .kind = QCOW2_PROBLEM_CORRUPTION,
+        .id = id,
+        .times = times,
+        .off = off,
+        .owner = owner,
+    };
+}
+
 /* check.c */
 
+/* May a reference to LEN bytes at OFF be? A file may lack less than the last
+   cluster of it. */
+bool qcow2_check_is_inside(const struct qcow2_check *check, uint64_t off,
+                           uint64_t len);
 /* [OFF, OFF + LEN) is referred to TIMES times by OWNER. */
 int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
                      uint64_t times, struct qcow2_owner owner,
                      struct img_error *err);
-/* Count a problem TIMES times and report it once; not while naming. */
-void qcow2_check_tell(struct qcow2_check *check, enum qcow2_problem_kind kind,
-                      uint64_t times, uint64_t off, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
 /* IMG_CANCELLED when the caller wants no more. */
 int qcow2_check_is_wanted(const struct qcow2_check *check,
                           struct img_error *err);

@@ -47,19 +47,29 @@ static int table_set_init(struct table_set *set, size_t nr,
                : 0;
 }
 
-static void table_set_put(struct table_set *set,
-                          const struct qcow2_header *header, uint64_t off,
-                          uint32_t entries)
+/*
+ * A table of ENTRIES words at OFF (aligned). The part that is missing of the
+ * file is empty; one that is too far outside is told of and not counted.
+ */
+static int table_set_put(struct qcow2_check *check, struct table_set *set,
+                         uint64_t off, uint32_t entries, struct img_error *err)
 {
+    const struct qcow2_header *header = &check->q->header;
+    uint64_t words_end = img_file_len(check->q->image.file) / 8 + 1;
     uint64_t len = (uint64_t)entries * 8;
     size_t i = set->nr++;
 
-    set->words.starts[i] = off / 8;
-    set->words.ends[i] = (off + len) / 8;
+    set->words.starts[i] = img_min(off / 8, words_end);
+    set->words.ends[i] = img_min(off / 8 + entries, words_end);
     set->clusters.starts[i] = off >> header->cluster_bits;
-    set->clusters.ends[i] = entries
-                                ? ((off + len - 1) >> header->cluster_bits) + 1
-                                : set->clusters.starts[i];
+    set->clusters.ends[i] = set->clusters.starts[i];
+    if (!qcow2_check_is_inside(check, off, len)) {
+        return qcow2_check_mark(check, off, len, 1, set->owner, err);
+    }
+    if (entries > 0) {
+        set->clusters.ends[i] = ((off + len - 1) >> header->cluster_bits) + 1;
+    }
+    return 0;
 }
 
 /* Words [START, END) of the file, which are part of TIMES tables. */
@@ -114,6 +124,46 @@ static int table_set_check(struct qcow2_check *check, struct table_set *set,
     return 0;
 }
 
+/*
+ * What is wrong with entry I of the snapshot table itself; false when its L1
+ * table cannot be looked at.
+ */
+static bool snapshot_check(struct qcow2_check *check, size_t i)
+{
+    const struct qcow2_image *q = check->q;
+    const struct qcow2_stored_snapshot *stored = &q->stored[i];
+    struct qcow2_finding finding =
+        qcow2_corruption(NULL, 1, stored->off,
+                         (struct qcow2_owner){QCOW2_OWNER_SNAPSHOT_TABLE, 0});
+
+    if (q->header.version >= 3 &&
+        stored->extra_len < QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN) {
+        finding.id = "snapshot-extra-data";
+        qcow2_check_tell(check, &finding,
+                         "snapshot %zu: found %u bytes of extra data, expected "
+                         "at least %u",
+                         i, stored->extra_len, QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN);
+    }
+    if (stored->l1_off & (q->header.cluster_len - 1u)) {
+        finding.id = "snapshot-l1-unaligned";
+        qcow2_check_tell(check, &finding,
+                         "snapshot %zu: found its L1 table at %llu, expected a "
+                         "multiple of the cluster size %u",
+                         i, (unsigned long long)stored->l1_off,
+                         q->header.cluster_len);
+        return false;
+    }
+    if (stored->l1_entries > QCOW2_MAX_L1_LEN / 8) {
+        finding.id = "snapshot-l1-too-large";
+        qcow2_check_tell(check, &finding,
+                         "snapshot %zu: found an L1 table of %u entries, "
+                         "expected at most %u",
+                         i, stored->l1_entries, QCOW2_MAX_L1_LEN / 8);
+        return false;
+    }
+    return true;
+}
+
 static int snapshots_check(struct qcow2_check *check, struct img_error *err)
 {
     const struct qcow2_image *q = check->q;
@@ -128,8 +178,11 @@ static int snapshots_check(struct qcow2_check *check, struct img_error *err)
         return 0;
     }
     if (q->header.has_data_file) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, 1,
-                         q->header.snapshots_off,
+        struct qcow2_finding finding = qcow2_corruption(
+            "snapshots-with-data-file", 1, q->header.snapshots_off,
+            (struct qcow2_owner){QCOW2_OWNER_HEADER, 0});
+
+        qcow2_check_tell(check, &finding,
                          "found %zu snapshots, expected none with an external "
                          "data file",
                          nr);
@@ -138,8 +191,11 @@ static int snapshots_check(struct qcow2_check *check, struct img_error *err)
         return -1;
     }
     for (size_t i = 0; i < nr; i++) {
-        table_set_put(&set, &q->header, q->stored[i].l1_off,
-                      q->stored[i].l1_entries);
+        if (snapshot_check(check, i) &&
+            table_set_put(check, &set, q->stored[i].l1_off,
+                          q->stored[i].l1_entries, err)) {
+            return -1;
+        }
     }
     return table_set_check(check, &set, err);
 }
@@ -158,7 +214,11 @@ static int bitmap_entry_check(struct qcow2_check *check, uint64_t entry,
                     (cluster_off & (header->cluster_len - 1u));
     }
     if (is_broken) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, times, off,
+        struct qcow2_finding finding =
+            qcow2_corruption("bitmap-table-entry", times, off,
+                             (struct qcow2_owner){QCOW2_OWNER_BITMAP_TABLE, 0});
+
+        qcow2_check_tell(check, &finding,
                          "bitmap table entry at %llu: found 0x%016llx, "
                          "expected the offset of a cluster, 0 or 1",
                          (unsigned long long)off, (unsigned long long)entry);
@@ -195,8 +255,10 @@ static int bitmaps_check(struct qcow2_check *check, struct img_error *err)
         return -1;
     }
     for (size_t i = 0; i < nr; i++) {
-        table_set_put(&set, &q->header, bitmaps[i].table_off,
-                      bitmaps[i].table_entries);
+        if (table_set_put(check, &set, bitmaps[i].table_off,
+                          bitmaps[i].table_entries, err)) {
+            return -1;
+        }
     }
     return table_set_check(check, &set, err);
 }
@@ -211,9 +273,12 @@ static int refblock_check(struct qcow2_check *check, uint64_t i,
     uint64_t entry_off = header->reftable_off + i * 8;
     uint64_t cluster = off >> header->cluster_bits;
     struct qcow2_owner owner = {QCOW2_OWNER_REFBLOCK, i};
+    struct qcow2_finding finding =
+        qcow2_corruption("refcount-table-entry", 1, entry_off,
+                         (struct qcow2_owner){QCOW2_OWNER_REFTABLE, 0});
 
     if (table->entry[i] != off || (off & (header->cluster_len - 1u))) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, 1, entry_off,
+        qcow2_check_tell(check, &finding,
                          "refcount table entry %llu: found 0x%016llx, "
                          "expected the offset of a cluster",
                          (unsigned long long)i,
@@ -221,7 +286,8 @@ static int refblock_check(struct qcow2_check *check, uint64_t i,
         return 0;
     }
     if (cluster >= check->clusters_nr) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, 1, entry_off,
+        finding.id = "refcount-block-outside";
+        qcow2_check_tell(check, &finding,
                          "refcount table entry %llu: found a block at %llu, "
                          "expected one inside the file",
                          (unsigned long long)i, (unsigned long long)off);
@@ -233,7 +299,8 @@ static int refblock_check(struct qcow2_check *check, uint64_t i,
 
     uint64_t references = qcow2_counts_get(&check->counts, cluster);
     if (references != 1) {
-        qcow2_check_tell(check, QCOW2_PROBLEM_CORRUPTION, 1, entry_off,
+        finding.id = "refcount-block-shared";
+        qcow2_check_tell(check, &finding,
                          "refcount table entry %llu: found a block at %llu "
                          "with %llu references, expected 1",
                          (unsigned long long)i, (unsigned long long)off,

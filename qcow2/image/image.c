@@ -170,7 +170,9 @@ static int image_load(struct qcow2_image *q,
     size_t len = 0;
 
     if (first_cluster_load(q->image.file, &buf, &len, err) ||
-        qcow2_header_decode(buf, len, &q->header, err) ||
+        (options->is_for_check
+             ? qcow2_header_decode_lenient(buf, len, &q->header, err)
+             : qcow2_header_decode(buf, len, &q->header, err)) ||
         extensions_load(q, buf, len, err) ||
         qcow2_header_check_file(&q->header, img_file_len(q->image.file), err) ||
         image_fill(q, err) || qcow2_snapshots_load(q, err)) {

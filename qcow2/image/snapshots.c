@@ -23,6 +23,7 @@ struct window {
     uint8_t *bytes;
     uint64_t off; /* in the file */
     size_t len;
+    bool is_padded; /* what is missing of the file counts as zeros */
 };
 
 static int window_move(struct window *window, struct img_file *file,
@@ -31,6 +32,13 @@ static int window_move(struct window *window, struct img_file *file,
     uint64_t file_len = img_file_len(file);
     size_t len =
         (size_t)img_min(WINDOW_LEN, off < file_len ? file_len - off : 0);
+
+    if (window->is_padded) {
+        window->off = off;
+        window->len = WINDOW_LEN;
+        return img_file_read_padded(file, window->bytes, WINDOW_LEN, off, NULL,
+                                    err);
+    }
 
     if (img_file_read_padded(file, window->bytes, len, off, &window->len,
                              err)) {
@@ -82,9 +90,10 @@ static int snapshots_reserve(struct qcow2_image *q, size_t *room,
     return 0;
 }
 
+/* FROM is the entry at OFF. */
 static int snapshot_keep(struct qcow2_image *q,
-                         const struct qcow2_snapshot *from, size_t *room,
-                         struct img_error *err)
+                         const struct qcow2_snapshot *from, uint64_t off,
+                         size_t *room, struct img_error *err)
 {
     if (snapshots_reserve(q, room, err)) {
         return -1;
@@ -98,8 +107,10 @@ static int snapshot_keep(struct qcow2_image *q,
 
     size_t nr = q->image.snapshots_nr;
     q->stored[nr] = (struct qcow2_stored_snapshot){
+        .off = off,
         .l1_off = from->l1_off,
         .l1_entries = from->l1_entries,
+        .extra_len = from->extra_len,
     };
     q->image.snapshots[nr] = (struct img_snapshot){
         .id = img_steal(&id),
@@ -129,7 +140,7 @@ int qcow2_snapshots_load(struct qcow2_image *q, struct img_error *err)
     if (!bytes) {
         return -1;
     }
-    struct window window = {.bytes = bytes};
+    struct window window = {.bytes = bytes, .is_padded = header->is_lenient};
     if (window_move(&window, file, off, err)) {
         return -1;
     }
@@ -143,7 +154,7 @@ int qcow2_snapshots_load(struct qcow2_image *q, struct img_error *err)
         size_t left = skip <= window.len ? window.len - skip : 0;
         if (qcow2_snapshot_decode(header, window.bytes + skip, left, off,
                                   img_file_len(file), &snapshot, err) ||
-            snapshot_keep(q, &snapshot, &room, err)) {
+            snapshot_keep(q, &snapshot, off, &room, err)) {
             return -1;
         }
         off += snapshot.entry_len;

@@ -15,8 +15,10 @@
 
 /* The parts of a snapshot that img_image.snapshots has no room for. */
 struct qcow2_stored_snapshot {
+    uint64_t off; /* of the entry in the snapshot table */
     uint64_t l1_off;
     uint32_t l1_entries;
+    uint32_t extra_len;
 };
 
 enum qcow2_preallocation {

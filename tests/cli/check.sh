@@ -40,6 +40,8 @@ expect_exit 3
 expect_json 'doc["leaks"] == 1 and doc["corruptions"] == 0'
 expect_json '[p["kind"] for p in doc["problems"]] == ["leak"]'
 expect_json "doc['problems'][0]['offset'] == $clusters * 65536"
+expect_json 'set(doc["problems"][0]) == {"kind", "id", "offset", "message"}'
+expect_json 'doc["problems"][0]["id"] == "leak"'
 
 # A corruption: the refcount of a cluster in use is lowered to 0.
 cp good.qcow2 bad.qcow2
@@ -61,7 +63,10 @@ run check --output json bad.qcow2
 expect_exit 2
 expect_json 'doc["corruptions"] >= 1'
 expect_json 'doc["problems"][0]["kind"] == "corruption"'
-expect_json 'set(doc["problems"][0]) == {"kind", "offset", "message"}'
+expect_json 'doc["problems"][-1]["id"] == "refcount-too-small"'
+expect_json 'doc["problems"][-1]["owner"] == "data"'
+expect_json 'doc["problems"][-1]["guest-offset"] == 65536'
+expect_json 'set(doc["problems"][0]) == {"kind", "id", "offset", "owner", "guest-offset", "message"}'
 
 # A chain: the worst of all layers; layers without refcounts are passed over.
 qemu-img create -q -f raw base.raw 1M

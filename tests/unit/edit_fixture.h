@@ -96,7 +96,8 @@ static inline void disk_read(struct img_file *file, struct img_file *data_file,
     struct img_extent extent;
 
     ck_assert_ptr_nonnull(bytes);
-    unit_ok(qcow2_open(file, &(struct qcow2_options){snapshot}, &image, &err),
+    unit_ok(qcow2_open(file, &(struct qcow2_options){.snapshot = snapshot},
+                       &image, &err),
             &err);
     if (data_file) {
         img_image_set_data_file(image, data_file);

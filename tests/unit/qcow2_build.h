@@ -89,8 +89,8 @@ static inline void build_file(struct build *b)
 static inline void build_open(struct build *b, const char *snapshot)
 {
     build_file(b);
-    unit_ok(qcow2_open(b->file, &(struct qcow2_options){snapshot}, &b->image,
-                       &b->err),
+    unit_ok(qcow2_open(b->file, &(struct qcow2_options){.snapshot = snapshot},
+                       &b->image, &b->err),
             &b->err);
 }
 

@@ -281,7 +281,7 @@ static void check_image(struct image *im)
 {
     struct img_image *image;
 
-    unit_ok(qcow2_open(im->file, &(struct qcow2_options){NULL}, &image, &err),
+    unit_ok(qcow2_open(im->file, &(struct qcow2_options){0}, &image, &err),
             &err);
     if (im->data_file != NULL) {
         ck_assert_uint_eq(img_file_len(im->data_file), im->options.virtual_len);
@@ -527,7 +527,7 @@ START_TEST(test_bitmaps)
     add_bitmap(&im, "one", bits, sizeof(bits));
     add_bitmap(&im, "another", bits, sizeof(bits));
     unit_ok(qcow2_fresh_finish(im.fresh, &err), &err);
-    unit_ok(qcow2_open(im.file, &(struct qcow2_options){NULL}, &image, &err),
+    unit_ok(qcow2_open(im.file, &(struct qcow2_options){0}, &image, &err),
             &err);
     unit_ok(qcow2_image_bitmaps(image, &info, &nr, &err), &err);
     ck_assert_uint_eq(nr, 2);

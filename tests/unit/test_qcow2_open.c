@@ -6,8 +6,9 @@ static void open_fails(struct build *b, const char *snapshot,
                        enum img_code code, const char *text)
 {
     build_file(b);
-    unit_fails(qcow2_open(b->file, &(struct qcow2_options){snapshot}, &b->image,
-                          &b->err),
+    unit_fails(qcow2_open(b->file,
+                          &(struct qcow2_options){.snapshot = snapshot},
+                          &b->image, &b->err),
                &b->err, code, text);
     ck_assert_str_eq(b->err.path, "test.qcow2");
     build_fini(b);

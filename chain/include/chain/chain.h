@@ -47,6 +47,9 @@ struct chain_options {
     bool direct;        /* O_DIRECT for data */
     bool top_only;      /* open nothing but the named file */
     bool keep_broken;   /* see chain_broken */
+    bool for_check;     /* qcow2 layers are opened to be checked, not read:
+                           see qcow2_options. With top_only the top's external
+                           data file is opened, too */
     bool write_top;     /* open the top and its external data file for
                            writing, with a writer's locks; FILE and
                            DATA_FILE then must be open for writing */

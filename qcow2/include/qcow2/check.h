@@ -16,7 +16,19 @@ enum qcow2_problem_kind {
 
 struct qcow2_problem {
     enum qcow2_problem_kind kind;
-    uint64_t off;        /* in the file, of what the problem is about */
+    const char *id; /* what is wrong, for programs; static, stays the same */
+    uint64_t off;   /* in the file, of what the problem is about */
+    /*
+     * What the bytes belong to, or what refers to the cluster: "header",
+     * "l1-table", "l2-table", "data", "compressed-data", "snapshot-table",
+     * "snapshot-l1-table", "snapshot-l2-table", "snapshot-data",
+     * "refcount-table", "refcount-block", "encryption-header",
+     * "bitmap-directory", "bitmap-table", "bitmap-data", "data-file". Static;
+     * NULL: nothing, or it was not looked for.
+     */
+    const char *owner;
+    bool has_guest_off;
+    uint64_t guest_off;  /* what the owner maps: one of the active tables */
     const char *message; /* one line, escaped; only valid in the callback */
 };
 
@@ -34,6 +46,7 @@ struct qcow2_check_options {
 /* QEMU's ImageCheck counts. */
 struct qcow2_check_result {
     uint64_t corruptions;
+    uint64_t beyond_qemu; /* of these: such as QEMU's check has no eye for */
     uint64_t leaks;
     uint64_t check_errors;
     uint64_t total_clusters; /* guest clusters */
@@ -44,10 +57,13 @@ struct qcow2_check_result {
 };
 
 /*
- * Check a qcow2 image. 0 when the whole image was looked at, whatever was
- * found; -1 when it could not be (IMG_LIMIT, IMG_IO, IMG_MEMORY,
- * IMG_CANCELLED). Memory: one byte per host cluster in use, in pieces,
- * within max_memory.
+ * Check a qcow2 image, opened for a check or not (qcow2_options). An external
+ * data file that the image was given is looked at, too. What QEMU's check has
+ * no eye for, but no reading of the image accepts, is a corruption here
+ * (docs/security.md lists it). 0 when the whole image was looked at, whatever
+ * was found; -1 when it could not be (IMG_LIMIT, IMG_IO, IMG_MEMORY,
+ * IMG_CANCELLED). Memory: one byte per host cluster in use, in pieces, within
+ * max_memory.
  */
 int qcow2_check(struct img_image *image,
                 const struct qcow2_check_options *options,

@@ -39,6 +39,8 @@ struct qcow2_header {
     bool has_extended_l2;
     bool has_data_file;
     bool is_data_file_raw;
+    /* Decoded for a check or a repair: see qcow2_header_decode_lenient. */
+    bool is_lenient;
 };
 
 /*
@@ -55,9 +57,21 @@ int qcow2_header_decode(const uint8_t *buf, size_t len,
                         struct qcow2_header *out, struct img_error *err);
 
 /*
+ * The same for a check, which is to say more of an image than that it is
+ * broken: the tables may lie anywhere (but aligned and below 2^63), the
+ * refcount table may have no clusters, and there may be snapshots beside an
+ * external data file. What is decoded with such a header (snapshots, bitmaps)
+ * may lie anywhere, too. Nothing may be read or written through such tables.
+ */
+int qcow2_header_decode_lenient(const uint8_t *buf, size_t len,
+                                struct qcow2_header *out,
+                                struct img_error *err);
+
+/*
  * The checks against the length of the file: L1 table, refcount table and
  * snapshot table begin inside it (only the last cluster of a table may be
- * partly missing), the header itself is fully present.
+ * partly missing), the header itself is fully present. Of a lenient header
+ * only the last.
  */
 int qcow2_header_check_file(const struct qcow2_header *header,
                             uint64_t file_len, struct img_error *err);

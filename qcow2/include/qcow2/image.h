@@ -18,6 +18,11 @@ extern const struct img_format qcow2_format;
 struct qcow2_options {
     /* Read the state of this internal snapshot (id, then name); or NULL. */
     const char *snapshot;
+    /*
+     * Open for a check or a repair: with qcow2_header_decode_lenient. The
+     * image's contents are not to be read.
+     */
+    bool is_for_check;
 };
 
 /*

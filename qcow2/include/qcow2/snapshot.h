@@ -29,7 +29,8 @@ struct qcow2_snapshot {
  * far as it was loaded); TABLE_OFF is where BUF stands in the file, for
  * messages. IMG_CORRUPT: extra data over the limit or (version 3) under 16
  * bytes, lengths past LEN, an L1 table unaligned, too large or outside
- * FILE_LEN, a virtual size out of range.
+ * FILE_LEN, a virtual size out of range. With a lenient header only what
+ * keeps the entry from being read: extra data over the limit, lengths.
  */
 int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
                           size_t len, uint64_t table_off, uint64_t file_len,
@@ -41,6 +42,8 @@ int qcow2_snapshot_decode(const struct qcow2_header *header, const uint8_t *buf,
  */
 uint64_t qcow2_snapshot_entry_len(const uint8_t *buf);
 #define QCOW2_SNAPSHOT_FIXED_LEN 40u
+/* Version 3: the extra data reaches at least to the virtual size. */
+#define QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN 16u
 
 /*
  * Values to bytes: entry_len bytes at BUF, with extra data of at least the
