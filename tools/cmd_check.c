@@ -7,21 +7,17 @@
 #include <img/image.h>
 #include <img/memory.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <qcow2/check.h>
 #include <qcow2/image.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "check_problem.h"
 #include "command.h"
 #include "message.h"
 #include "output.h"
 #include "progress.h"
 #include "sandbox.h"
 #include "session.h"
-#include "sheet.h"
 #include "signals.h"
-#include "terminal.h"
 #include "values.h"
 
 enum {
@@ -46,67 +42,6 @@ const struct option_spec check_options[] = {
      offsetof(struct check_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
-
-static const char *kind_name(enum qcow2_problem_kind kind)
-{
-    switch (kind) {
-    case QCOW2_PROBLEM_CORRUPTION:
-        return "corruption";
-    case QCOW2_PROBLEM_LEAK:
-        return "leak";
-    case QCOW2_PROBLEM_ERROR:
-        break;
-    }
-    return "error";
-}
-
-/* Lines are broken for people only: a problem is a line for programs. */
-static unsigned line_width(void)
-{
-    return isatty(STDOUT_FILENO) ? terminal_width(STDOUT_FILENO) : UINT_MAX;
-}
-
-/* One run over one layer. */
-struct job {
-    struct output *out;
-    struct img_json *problems; /* NULL: human output */
-    unsigned width;            /* of a line */
-};
-
-static void on_problem(void *opaque, const struct qcow2_problem *problem)
-{
-    const char *kind = kind_name(problem->kind);
-    struct job *job = opaque;
-    struct img_error ignored;
-
-    if (job->problems) {
-        struct img_json *one = img_json_object();
-
-        img_json_set_string(one, "kind", kind);
-        img_json_set_string(one, "id", problem->id);
-        img_json_set_u64(one, "offset", problem->off);
-        if (problem->owner) {
-            img_json_set_string(one, "owner", problem->owner);
-        }
-        if (problem->has_guest_off) {
-            img_json_set_u64(one, "guest-offset", problem->guest_off);
-        }
-        img_json_set_string(one, "message", problem->message);
-        img_json_push(job->problems, one);
-        return;
-    }
-    progress_clear();
-    output_style(job->out,
-                 problem->kind == QCOW2_PROBLEM_LEAK ? STYLE_WARN : STYLE_BAD);
-    output_text(job->out, kind);
-    output_style(job->out, STYLE_PLAIN);
-    output_text(job->out, ": ");
-    IMG_AUTO(img_free_ptr)
-    char *text = img_text(&ignored, "%s (offset %" PRIu64 ")", problem->message,
-                          problem->off);
-    sheet_wrap(job->out, job->width, (unsigned)strlen(kind) + 2,
-               text ? text : problem->message);
-}
 
 static void on_progress(void *opaque, double fraction)
 {
@@ -199,16 +134,19 @@ static int code_of(const struct qcow2_check_result *result)
     return result->leaks > 0 ? CHECK_LEAKS : CHECK_CLEAN;
 }
 
-static int check_layer(const struct check_values *values, struct output *out,
-                       const struct chain_layer *layer, struct img_json **json,
+static bool is_qcow2(const struct chain_layer *layer)
+{
+    return qcow2_image_header(chain_layer_image(layer)) != NULL;
+}
+
+/* The image of LAYER; what keeps it from being checked is a problem, too. */
+static int image_check(const struct check_values *values,
+                       const struct chain_layer *layer, struct check_sink *sink,
                        struct img_error *err)
 {
-    bool is_json = values->common.output == OUTPUT_JSON;
-    struct job job = {.out = out, .width = line_width()};
-    struct qcow2_check_result result;
     struct qcow2_check_options options = {
-        .problem = on_problem,
-        .opaque = &job,
+        .problem = check_put_problem,
+        .opaque = sink,
         .max_problems = PROBLEMS_MAX,
         .max_memory = values->common.max_memory,
         .cancel = signals_catch(),
@@ -216,25 +154,51 @@ static int check_layer(const struct check_values *values, struct output *out,
     };
     int rc;
 
-    if (is_json) {
-        job.problems = img_json_array();
-    } else if (values->backing_chain) {
-        output_escaped(out, chain_layer_path(layer));
-        output_text(out, ":\n");
-    }
     progress_begin(values->common.quiet ? PROGRESS_NONE
                                         : values->common.progress,
                    "check");
-    rc = qcow2_check(chain_layer_image(layer), &options, &result, err);
+    rc = qcow2_check(chain_layer_image(layer), &options, sink->result, err);
     progress_end();
-    if (rc < 0) {
-        img_json_free(job.problems);
+    if (rc < 0 && values->backing_chain && err->code != IMG_CANCELLED) {
+        check_put_failure(sink, err);
+        return 0;
+    }
+    return rc;
+}
+
+/*
+ * Layer IDX of CHAIN and how it fits the one below; the exit code that it
+ * asks for. A layer without refcounts is shown only when that does not fit.
+ */
+static int check_layer(const struct check_values *values, struct output *out,
+                       const struct chain *chain, size_t idx,
+                       struct img_json **json, struct img_error *err)
+{
+    const struct chain_layer *layer = chain_layer_at(chain, idx);
+    bool is_json = values->common.output == OUTPUT_JSON;
+    struct qcow2_check_result result = {0};
+    struct check_sink sink = {
+        .out = out,
+        .problems = is_json ? img_json_array() : NULL,
+        .width = check_line_width(),
+        .result = &result,
+    };
+
+    if (!is_json && values->backing_chain && is_qcow2(layer)) {
+        output_escaped(out, chain_layer_path(layer));
+        output_text(out, ":\n");
+    }
+    if ((is_qcow2(layer) && image_check(values, layer, &sink, err) < 0) ||
+        chain_link_check(chain, idx, check_put_link, &sink, err) < 0) {
+        img_json_free(sink.problems);
         img_error_set_path(err, chain_layer_path(layer));
         return -1;
     }
-    if (is_json) {
-        *json = result_json(layer, &result, job.problems);
-    } else {
+    if (is_json && (is_qcow2(layer) || code_of(&result) != CHECK_CLEAN)) {
+        *json = result_json(layer, &result, sink.problems);
+    } else if (is_json) {
+        img_json_free(sink.problems);
+    } else if (is_qcow2(layer)) {
         put_summary(out, &result);
     }
     return code_of(&result);
@@ -251,28 +215,32 @@ static int worse(int a, int b)
     return rank[a] >= rank[b] ? a : b;
 }
 
+static int fail_no_support(const struct chain_layer *layer,
+                           struct img_error *err)
+{
+    img_fail(err, IMG_UNSUPPORTED,
+             "this image format (%s) does not support checks",
+             chain_layer_format(layer));
+    img_error_set_path(err, chain_layer_path(layer));
+    return session_fail(err, CHECK_NO_SUPPORT);
+}
+
 static int check_chain(const struct check_values *values, struct output *out,
                        const struct chain *chain, struct img_error *err)
 {
     struct img_json *list = img_json_array();
     int code = CHECK_CLEAN;
-    size_t checked = 0;
+    bool is_any = false;
 
     for (size_t i = 0; i < chain_depth(chain); i++) {
-        const struct chain_layer *layer = chain_layer_at(chain, i);
         struct img_json *one = NULL;
-        int layer_code;
+        int layer_code = check_layer(values, out, chain, i, &one, err);
 
-        /* Only qcow2 keeps refcounts that could be checked. */
-        if (!qcow2_image_header(chain_layer_image(layer))) {
-            continue;
-        }
-        layer_code = check_layer(values, out, layer, &one, err);
         if (layer_code < 0) {
             img_json_free(list);
             return -1;
         }
-        checked++;
+        is_any = is_any || is_qcow2(chain_layer_at(chain, i));
         code = worse(code, layer_code);
         if (one && !values->backing_chain) {
             output_json(out, one);
@@ -280,13 +248,9 @@ static int check_chain(const struct check_values *values, struct output *out,
             img_json_push(list, one);
         }
     }
-    if (checked == 0) {
+    if (!is_any) {
         img_json_free(list);
-        img_fail(err, IMG_UNSUPPORTED,
-                 "this image format (%s) does not support checks",
-                 chain_layer_image(chain_layer_at(chain, 0))->format);
-        img_error_set_path(err, chain_layer_path(chain_layer_at(chain, 0)));
-        return session_fail(err, CHECK_NO_SUPPORT);
+        return fail_no_support(chain_layer_at(chain, 0), err);
     }
     if (values->backing_chain && values->common.output == OUTPUT_JSON) {
         output_json(out, list);

@@ -20,6 +20,7 @@ declare -A room_of=(
     [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
+    [chain/links.h]=graph
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops)
