@@ -16,8 +16,6 @@
 #include "check_state.h"
 
 #define DEFAULT_MEMORY (512ull << 20)
-/* QEMU checks no file of more clusters. */
-#define MAX_CLUSTERS ((uint64_t)INT32_MAX)
 
 int qcow2_check_is_wanted(const struct qcow2_check *check,
                           struct img_error *err)
@@ -58,6 +56,14 @@ static int counts_raise(struct qcow2_check *check, uint64_t first,
 
     for (uint64_t cluster = first; cluster <= last; cluster++) {
         uint64_t lost = 0;
+        uint64_t done = times == 1 ? qcow2_counts_raise(&check->counts, cluster,
+                                                        last - cluster + 1)
+                                   : 0;
+
+        if (done > 0) {
+            cluster += done - 1;
+            continue;
+        }
 
         if (qcow2_counts_add(&check->counts, cluster, times, &lost, err)) {
             return -1;
@@ -129,13 +135,6 @@ static int check_init(struct qcow2_check *check, struct img_error *err)
 
     check->memory_left = check->options->max_memory ? check->options->max_memory
                                                     : DEFAULT_MEMORY;
-    if (file_clusters > MAX_CLUSTERS) {
-        return img_fail(err, IMG_LIMIT,
-                        "found a file of %llu clusters, expected at most %llu "
-                        "for a check",
-                        (unsigned long long)file_clusters,
-                        (unsigned long long)MAX_CLUSTERS);
-    }
     check->clusters_nr = file_clusters;
     check->odd_visits_left = QCOW2_CHECK_MAX_ODD_TABLES;
     check->result->total_clusters = img_div_up(

@@ -96,8 +96,38 @@ static int suspect_found(struct qcow2_check *check, uint64_t cluster,
 }
 
 /*
- * NR clusters from FIRST on. Their refcounts stand in the loaded block; where
- * HAS_BLOCK is false they are all 0.
+ * How many of NR clusters from FIRST on, within one chunk, have the refcount
+ * that was counted, as far as a glance at 16-bit refcounts tells.
+ */
+static uint64_t run_equal(const struct qcow2_check *check, uint64_t first,
+                          uint64_t nr, uint64_t *highest)
+{
+    const struct qcow2_counts_chunk *chunk =
+        &check->counts.chunks[first / QCOW2_COUNTS_CHUNK];
+    const uint8_t *block =
+        check->stored.bytes + first % check->stored.entries * 2;
+    uint64_t same = 0;
+
+    if (check->q->header.refcount_order != 4 || !chunk->narrow) {
+        return 0;
+    }
+
+    const uint8_t *counted = chunk->narrow + first % QCOW2_COUNTS_CHUNK;
+    while (same < nr && img_load_be16(block + same * 2) == counted[same]) {
+        same++;
+    }
+    for (uint64_t i = same; i > 0; i--) {
+        if (counted[i - 1] != 0) {
+            *highest = first + i - 1;
+            break;
+        }
+    }
+    return same;
+}
+
+/*
+ * NR clusters from FIRST on, within one chunk. Their refcounts stand in the
+ * loaded block; where HAS_BLOCK is false they are all 0.
  */
 static int run_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
                        bool has_block, uint64_t *highest, struct img_error *err)
@@ -107,14 +137,15 @@ static int run_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
     uint64_t base = first % check->stored.entries;
 
     for (uint64_t i = 0; i < nr; i++) {
-        uint64_t references = qcow2_counts_get(&check->counts, first + i);
-        uint64_t stored = 0;
-
-        if (has_block) {
-            stored = header->refcount_order == 4
-                         ? img_load_be16(block + (base + i) * 2)
-                         : qcow2_refcount_get(header, block, base + i);
+        i += has_block ? run_equal(check, first + i, nr - i, highest) : 0;
+        if (i == nr) {
+            break;
         }
+
+        uint64_t references = qcow2_counts_get(&check->counts, first + i);
+        uint64_t stored =
+            has_block ? qcow2_refcount_get(header, block, base + i) : 0;
+
         if (stored != 0 || references != 0) {
             *highest = first + i;
         }

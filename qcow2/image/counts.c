@@ -47,6 +47,7 @@ void qcow2_counts_fini(struct qcow2_counts *counts)
     if (counts->chunks) {
         for (uint64_t i = 0; i < chunks_nr(counts); i++) {
             free(counts->chunks[i].narrow);
+            free(counts->chunks[i].middle);
             free(counts->chunks[i].wide);
         }
     }
@@ -54,8 +55,31 @@ void qcow2_counts_fini(struct qcow2_counts *counts)
     *counts = (struct qcow2_counts){0};
 }
 
+/* From one byte for each counter to two. */
 static int chunk_widen(struct qcow2_counts *counts,
                        struct qcow2_counts_chunk *chunk, struct img_error *err)
+{
+    uint64_t len = QCOW2_COUNTS_CHUNK * sizeof(*chunk->middle);
+
+    if (qcow2_budget_draw(counts->memory_left, len, err)) {
+        return -1;
+    }
+    chunk->middle = img_calloc(QCOW2_COUNTS_CHUNK, sizeof(*chunk->middle), err);
+    if (!chunk->middle) {
+        return -1;
+    }
+    for (uint32_t i = 0; i < QCOW2_COUNTS_CHUNK; i++) {
+        chunk->middle[i] = chunk->narrow[i];
+    }
+    free(img_steal(&chunk->narrow));
+    *counts->memory_left += QCOW2_COUNTS_CHUNK;
+    return 0;
+}
+
+/* From two bytes for each counter to eight. */
+static int chunk_widen_more(struct qcow2_counts *counts,
+                            struct qcow2_counts_chunk *chunk,
+                            struct img_error *err)
 {
     uint64_t len = QCOW2_COUNTS_CHUNK * sizeof(*chunk->wide);
 
@@ -67,10 +91,10 @@ static int chunk_widen(struct qcow2_counts *counts,
         return -1;
     }
     for (uint32_t i = 0; i < QCOW2_COUNTS_CHUNK; i++) {
-        chunk->wide[i] = chunk->narrow[i];
+        chunk->wide[i] = chunk->middle[i];
     }
-    free(img_steal(&chunk->narrow));
-    *counts->memory_left += QCOW2_COUNTS_CHUNK;
+    free(img_steal(&chunk->middle));
+    *counts->memory_left += QCOW2_COUNTS_CHUNK * sizeof(uint16_t);
     return 0;
 }
 
@@ -95,14 +119,18 @@ int qcow2_counts_add(struct qcow2_counts *counts, uint64_t cluster,
     uint64_t value = old + fits;
 
     *lost += times - fits;
-    if (!chunk->narrow && !chunk->wide && chunk_make(counts, chunk, err)) {
-        return -1;
-    }
-    if (chunk->narrow && value > UINT8_MAX && chunk_widen(counts, chunk, err)) {
+    if ((qcow2_counts_is_empty(counts, cluster) &&
+         chunk_make(counts, chunk, err)) ||
+        (chunk->narrow && value > UINT8_MAX &&
+         chunk_widen(counts, chunk, err)) ||
+        (chunk->middle && value > UINT16_MAX &&
+         chunk_widen_more(counts, chunk, err))) {
         return -1;
     }
     if (chunk->wide) {
         chunk->wide[idx] = value;
+    } else if (chunk->middle) {
+        chunk->middle[idx] = (uint16_t)value;
     } else {
         chunk->narrow[idx] = (uint8_t)value;
     }

@@ -4,8 +4,8 @@
  *
  * Counters live in chunks that appear when they are first touched, one byte
  * for each cluster. A chunk in which a counter outgrows its byte is widened
- * to eight bytes a cluster. Counters stop at MAX, the largest refcount that
- * the image can store; what went beyond is told to the caller.
+ * to two bytes a cluster, and then to eight. Counters stop at MAX, the largest
+ * refcount that the image can store; what went beyond is told to the caller.
  */
 #ifndef QCOW2_IMAGE_COUNTS_H
 #define QCOW2_IMAGE_COUNTS_H
@@ -17,8 +17,9 @@
 #define QCOW2_COUNTS_CHUNK 4096u /* clusters */
 
 struct qcow2_counts_chunk {
-    uint8_t *narrow;
-    uint64_t *wide; /* instead of narrow */
+    uint8_t *narrow; /* one of the three, or none */
+    uint16_t *middle;
+    uint64_t *wide;
 };
 
 struct qcow2_counts {
@@ -54,6 +55,9 @@ static inline uint64_t qcow2_counts_get(const struct qcow2_counts *counts,
     if (chunk->narrow) {
         return chunk->narrow[cluster % QCOW2_COUNTS_CHUNK];
     }
+    if (chunk->middle) {
+        return chunk->middle[cluster % QCOW2_COUNTS_CHUNK];
+    }
     return chunk->wide ? chunk->wide[cluster % QCOW2_COUNTS_CHUNK] : 0;
 }
 
@@ -64,7 +68,32 @@ static inline int qcow2_counts_is_empty(const struct qcow2_counts *counts,
     const struct qcow2_counts_chunk *chunk =
         &counts->chunks[cluster / QCOW2_COUNTS_CHUNK];
 
-    return !chunk->narrow && !chunk->wide;
+    return !chunk->narrow && !chunk->middle && !chunk->wide;
+}
+
+/*
+ * Raise the counters of the clusters from FIRST on by one, as far as that is
+ * no more than adding to bytes that are there; how many, at most NR, were
+ * raised so.
+ */
+static inline uint64_t qcow2_counts_raise(struct qcow2_counts *counts,
+                                          uint64_t first, uint64_t nr)
+{
+    struct qcow2_counts_chunk *chunk =
+        &counts->chunks[first / QCOW2_COUNTS_CHUNK];
+    uint64_t left = QCOW2_COUNTS_CHUNK - first % QCOW2_COUNTS_CHUNK;
+    uint8_t limit = counts->max < UINT8_MAX ? (uint8_t)counts->max : UINT8_MAX;
+    uint64_t done = 0;
+
+    if (chunk->narrow) {
+        uint8_t *at = chunk->narrow + first % QCOW2_COUNTS_CHUNK;
+
+        nr = nr < left ? nr : left;
+        while (done < nr && at[done] < limit) {
+            at[done++]++;
+        }
+    }
+    return done;
 }
 
 /* Draw LEN bytes on a budget; IMG_LIMIT when it has not so many left. */

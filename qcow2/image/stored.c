@@ -160,6 +160,34 @@ int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
     return 0;
 }
 
+uint64_t qcow2_stored_ones(const struct qcow2_stored *stored, uint64_t cluster,
+                           uint64_t nr)
+{
+    uint64_t idx = cluster / stored->entries;
+    uint64_t bit = cluster % stored->entries;
+    uint64_t done = 0;
+
+    if (idx >= stored->table.nr || stored->block_of[idx] >= BLOCK_BROKEN) {
+        return 0;
+    }
+
+    const uint64_t *is_one = stored->blocks[stored->block_of[idx]].is_one;
+    nr = img_min(nr, stored->entries - bit);
+    while (is_one && done < nr) {
+        uint64_t others = ~(is_one[bit / 64] >> (bit % 64));
+        uint64_t left = 64 - bit % 64;
+        uint64_t ones = others ? (uint64_t)__builtin_ctzll(others) : 64;
+
+        ones = img_min(ones, left);
+        done += ones;
+        bit += ones;
+        if (ones < left) {
+            break;
+        }
+    }
+    return img_min(done, nr);
+}
+
 int qcow2_stored_load(struct qcow2_stored *stored, uint64_t cluster,
                       bool *has_block, bool *is_broken, struct img_error *err)
 {

@@ -46,6 +46,14 @@ int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
                         enum qcow2_stored_answer *out, struct img_error *err);
 
 /*
+ * How many of the NR clusters from CLUSTER on are known to have a stored
+ * refcount of 1: fewer where the answer needs a block that was not asked
+ * about.
+ */
+uint64_t qcow2_stored_ones(const struct qcow2_stored *stored, uint64_t cluster,
+                           uint64_t nr);
+
+/*
  * The block that counts CLUSTER, loaded into stored->bytes: *has_block is
  * false where the table has none (all its refcounts are 0), *is_broken true
  * where its offset makes no sense.
