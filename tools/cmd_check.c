@@ -149,6 +149,7 @@ static int image_check(const struct check_values *values,
         .opaque = sink,
         .max_problems = PROBLEMS_MAX,
         .max_memory = values->common.max_memory,
+        .engine = values->common.engine,
         .cancel = signals_catch(),
         .progress = on_progress,
     };

@@ -13,12 +13,11 @@
 
 #include <img/bytes.h>
 #include <img/checked.h>
+#include <img/memory.h>
 #include <qcow2/entry.h>
 
 /* Bits 0 to 8 and 56 to 62. */
 #define L1_RESERVED 0x7f000000000001ffull
-/* L2 tables that are announced to the kernel ahead of the one visited. */
-#define PREFETCH_TABLES 32u
 
 static bool is_odd(const struct qcow2_check *check, uint64_t l2_off)
 {
@@ -138,12 +137,6 @@ int qcow2_check_snapshot_entry(struct qcow2_check *check, uint64_t entry,
     return 0;
 }
 
-/* Where the walk over both kinds of tables stands. */
-struct l2_walk {
-    uint32_t active;   /* next in l1_order */
-    uint64_t snapshot; /* next cluster to look at in tables */
-};
-
 static uint64_t active_off(const struct qcow2_check *check, uint32_t i)
 {
     return i < check->l1_order_nr
@@ -153,7 +146,7 @@ static uint64_t active_off(const struct qcow2_check *check, uint32_t i)
 }
 
 static uint64_t snapshot_off(const struct qcow2_check *check,
-                             struct l2_walk *walk)
+                             struct qcow2_l2_walk *walk)
 {
     const struct qcow2_counts *tables = &check->tables;
 
@@ -171,9 +164,9 @@ static uint64_t snapshot_off(const struct qcow2_check *check,
     return UINT64_MAX;
 }
 
-/* The next table in the order of the file; false at the end. */
-static bool walk_next(const struct qcow2_check *check, struct l2_walk *walk,
-                      struct qcow2_l2_visit *visit)
+bool qcow2_l2_walk_next(const struct qcow2_check *check,
+                        struct qcow2_l2_walk *walk,
+                        struct qcow2_l2_visit *visit)
 {
     uint64_t from_active = active_off(check, walk->active);
     uint64_t from_snapshot = snapshot_off(check, walk);
@@ -200,20 +193,31 @@ static bool walk_next(const struct qcow2_check *check, struct l2_walk *walk,
     return true;
 }
 
-static int table_visit(struct qcow2_check *check,
+static int table_visit(struct qcow2_check *check, struct qcow2_ahead *ahead,
                        const struct qcow2_l2_visit *visit,
                        struct img_error *err)
 {
+    const uint8_t *table = check->l2;
+
     if (visit->off >= img_file_len(check->q->image.file)) {
         return 0;
     }
-    if (is_odd(check, visit->off)) {
-        if (check->odd_visits_left == 0) {
-            return 0;
-        }
-        check->odd_visits_left--;
+    if (qcow2_ahead_has(check, visit->off)) {
+        return qcow2_ahead_get(ahead, visit, &table, err) ||
+                       qcow2_check_l2(check, visit, table, err)
+                   ? -1
+                   : 0;
     }
-    return qcow2_check_l2(check, visit, err);
+    if (check->odd_visits_left == 0) {
+        return 0;
+    }
+    check->odd_visits_left--;
+    return img_file_read_padded(check->q->image.file, check->l2,
+                                check->q->header.cluster_len, visit->off, NULL,
+                                err) ||
+                   qcow2_check_l2(check, visit, table, err)
+               ? -1
+               : 0;
 }
 
 static int off_compare(const void *a, const void *b)
@@ -235,7 +239,7 @@ static int odd_tables_visit(struct qcow2_check *check, struct img_error *err)
             next++;
         }
         if (qcow2_check_is_wanted(check, err) ||
-            table_visit(check,
+            table_visit(check, NULL,
                         &(struct qcow2_l2_visit){
                             .off = off[i],
                             .snapshot_times = next - i,
@@ -247,34 +251,19 @@ static int odd_tables_visit(struct qcow2_check *check, struct img_error *err)
     return 0;
 }
 
-/* Announce active tables a little ahead; FROM is the next to be visited. */
-static void walk_prefetch(const struct qcow2_check *check, uint32_t from,
-                          uint32_t *announced)
-{
-    uint32_t until =
-        (uint32_t)img_min(check->l1_order_nr, (uint64_t)from + PREFETCH_TABLES);
-
-    if (*announced >= from + PREFETCH_TABLES / 2) {
-        return;
-    }
-    for (uint32_t i = *announced > from ? *announced : from; i < until; i++) {
-        qcow2_prefetch(check->q->image.file, active_off(check, i),
-                       check->q->header.cluster_len);
-    }
-    *announced = until;
-}
-
 int qcow2_check_l2_tables(struct qcow2_check *check, struct img_error *err)
 {
-    struct l2_walk walk = {0};
+    struct qcow2_l2_walk walk = {0};
     struct qcow2_l2_visit visit;
-    uint32_t announced = 0;
+    IMG_AUTO(qcow2_ahead_fini) struct qcow2_ahead ahead = {0};
 
     check->odd_visits_left = QCOW2_CHECK_MAX_ODD_TABLES;
-    while (walk_next(check, &walk, &visit)) {
-        walk_prefetch(check, walk.active, &announced);
+    if (qcow2_ahead_init(&ahead, check, err)) {
+        return -1;
+    }
+    while (qcow2_l2_walk_next(check, &walk, &visit)) {
         if (qcow2_check_is_wanted(check, err) ||
-            table_visit(check, &visit, err)) {
+            table_visit(check, &ahead, &visit, err)) {
             return -1;
         }
         if (check->options->progress && !check->is_naming &&

@@ -348,13 +348,14 @@ static bool is_plain(const struct qcow2_check *check,
            visit->snapshot_times == 0;
 }
 
-/* The entries of the table that was read, from *I on: one, or a run. */
+/* The entries of TABLE from *I on: one, or a run. */
 static int entries_check(struct qcow2_check *check,
-                         const struct qcow2_l2_visit *visit, uint64_t *i,
-                         uint64_t *next_off, struct img_error *err)
+                         const struct qcow2_l2_visit *visit,
+                         const uint8_t *table, uint64_t *i, uint64_t *next_off,
+                         struct img_error *err)
 {
     const struct qcow2_header *header = &check->q->header;
-    const uint8_t *p = check->l2 + *i * header->l2_entry_len;
+    const uint8_t *p = table + *i * header->l2_entry_len;
     uint64_t nr = header->l2_entries - *i;
     const struct entry entry = {
         .value = img_load_be64(p),
@@ -377,18 +378,15 @@ static int entries_check(struct qcow2_check *check,
 }
 
 int qcow2_check_l2(struct qcow2_check *check,
-                   const struct qcow2_l2_visit *visit, struct img_error *err)
+                   const struct qcow2_l2_visit *visit, const uint8_t *table,
+                   struct img_error *err)
 {
     const struct qcow2_header *header = &check->q->header;
     size_t words = header->l2_entry_len / 8u;
     uint64_t next_off = 0;
 
-    if (img_file_read_padded(check->q->image.file, check->l2,
-                             header->cluster_len, visit->off, NULL, err)) {
-        return -1;
-    }
     for (uint64_t i = 0; i < header->l2_entries;) {
-        const uint8_t *p = check->l2 + i * header->l2_entry_len;
+        const uint8_t *p = table + i * header->l2_entry_len;
         uint64_t empty =
             img_load_be64(p) == 0
                 ? qcow2_words_equal(p, (header->l2_entries - i) * words, 0) /
@@ -397,7 +395,7 @@ int qcow2_check_l2(struct qcow2_check *check,
 
         i += empty;
         if (i < header->l2_entries &&
-            entries_check(check, visit, &i, &next_off, err)) {
+            entries_check(check, visit, table, &i, &next_off, err)) {
             return -1;
         }
     }

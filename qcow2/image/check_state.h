@@ -15,6 +15,8 @@
 
 #include <qcow2/check.h>
 
+#include <img/reader.h>
+
 #include "counts.h"
 #include "state.h"
 #include "stored.h"
@@ -82,7 +84,7 @@ struct qcow2_check {
     uint32_t l1_order_nr;
     uint64_t *odd_tables; /* unaligned L2 tables of snapshots */
     size_t odd_tables_nr;
-    uint8_t *l2;              /* one table */
+    uint8_t *l2;              /* one table that was not read ahead */
     uint32_t odd_visits_left; /* see MAX_ODD_TABLES */
     struct qcow2_suspects suspects;
     bool is_naming; /* the second run */
@@ -150,8 +152,45 @@ struct qcow2_l2_visit {
     uint64_t active_times;
     uint64_t snapshot_times;
 };
+/* TABLE holds its bytes. */
 int qcow2_check_l2(struct qcow2_check *check,
-                   const struct qcow2_l2_visit *visit, struct img_error *err);
+                   const struct qcow2_l2_visit *visit, const uint8_t *table,
+                   struct img_error *err);
+
+/* check_ahead.c: L2 tables in the order of the visits, read ahead. */
+
+/* Where the walk over both kinds of L1 tables stands. */
+struct qcow2_l2_walk {
+    uint32_t active;   /* next in l1_order */
+    uint64_t snapshot; /* next cluster to look at in tables */
+};
+/* check_l1.c: the next table in the order of the file; false at the end. */
+bool qcow2_l2_walk_next(const struct qcow2_check *check,
+                        struct qcow2_l2_walk *walk,
+                        struct qcow2_l2_visit *visit);
+
+struct qcow2_ahead {
+    const struct qcow2_check *check;
+    struct img_reader *reader;
+    const struct img_piece *piece; /* the one that was handed out last */
+    struct qcow2_l2_walk walk;     /* of what was asked for */
+    struct qcow2_l2_visit pending; /* the next to ask for, if there is one */
+    bool has_pending;
+};
+
+int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
+                     struct img_error *err);
+/* Accepts a zeroed one. */
+void qcow2_ahead_fini(struct qcow2_ahead *ahead);
+/*
+ * The table of VISIT, which is the next one of the walk that begins in a
+ * cluster inside the file; borrowed until the next call.
+ */
+int qcow2_ahead_get(struct qcow2_ahead *ahead,
+                    const struct qcow2_l2_visit *visit, const uint8_t **out,
+                    struct img_error *err);
+/* Is the table one that is read ahead? */
+bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off);
 
 /* check_compare.c: stored against counted, with owners named. */
 int qcow2_check_compare(struct qcow2_check *check, struct img_error *err);

@@ -10,6 +10,7 @@ declare -A room_of=(
     [img/visibility.h]=base
     [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/engine.h]=engine
+    [img/reader.h]=engine
     [img/format.h]=format [img/image.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec
     [qcow2/extensions.h]=codec [qcow2/entry.h]=codec
@@ -31,7 +32,7 @@ declare -A sees=(
     [libimg/engine]='base io engine'
     [libimg/format]='base io format'
     [qcow2/codec]='base codec'
-    [qcow2/image]='base io format codec image'
+    [qcow2/image]='base io engine format codec image'
     [qcow2/fresh]='base io codec fresh'
     [qcow2/edit]='base io format codec image fresh edit'
     [chain/graph]='base io format codec image graph'

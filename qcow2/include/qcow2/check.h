@@ -6,6 +6,7 @@
 #ifndef QCOW2_CHECK_H
 #define QCOW2_CHECK_H
 
+#include <img/engine.h>
 #include <img/image.h>
 
 enum qcow2_problem_kind {
@@ -36,9 +37,10 @@ struct qcow2_check_options {
     /* Called for each problem, up to max_problems; NULL: only count. */
     void (*problem)(void *opaque, const struct qcow2_problem *problem);
     void *opaque;
-    uint64_t max_problems;      /* 0: no limit */
-    uint64_t max_memory;        /* bytes for the count array; 0: 512 MiB */
-    const volatile int *cancel; /* stops with IMG_CANCELLED when set */
+    uint64_t max_problems;       /* 0: no limit */
+    uint64_t max_memory;         /* bytes for the count array; 0: 512 MiB */
+    enum img_engine_kind engine; /* for what is read ahead */
+    const volatile int *cancel;  /* stops with IMG_CANCELLED when set */
     /* Called now and then with 0..1; may be NULL. */
     void (*progress)(void *opaque, double fraction);
 };

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * L2 tables of a check, read ahead: those that lie one behind the other in
+ * one piece, and several pieces under way.
+ *
+ * Room: qcow2/image. The order is the one in which the tables are visited, so
+ * that a second walk, ahead of the first, says what to read next.
+ */
+#include "check_state.h"
+
+#include <img/checked.h>
+
+#include "slice.h"
+
+/* What is under way at a time, and of one read (a table, if that is more). */
+#define AHEAD_LEN (2u << 20)
+#define PIECE_LEN (128u << 10)
+/* So few tables are read before a ring is set up. */
+#define MIN_TABLES 8u
+
+bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off)
+{
+    return l2_off < img_file_len(check->q->image.file) &&
+           (l2_off & (check->q->header.cluster_len - 1u)) == 0;
+}
+
+/* Have the next table that is read ahead in PENDING. */
+static bool pending_find(struct qcow2_ahead *ahead)
+{
+    while (!ahead->has_pending) {
+        if (!qcow2_l2_walk_next(ahead->check, &ahead->walk, &ahead->pending)) {
+            return false;
+        }
+        ahead->has_pending = qcow2_ahead_has(ahead->check, ahead->pending.off);
+    }
+    return true;
+}
+
+static bool piece_next(void *opaque, struct img_piece *piece)
+{
+    struct qcow2_ahead *ahead = opaque;
+    uint32_t cluster_len = ahead->check->q->header.cluster_len;
+    size_t max_len = (size_t)img_max(PIECE_LEN, cluster_len);
+
+    if (!pending_find(ahead)) {
+        return false;
+    }
+    piece->off = ahead->pending.off;
+    piece->len = 0;
+    while (pending_find(ahead) &&
+           ahead->pending.off == piece->off + piece->len &&
+           piece->len + cluster_len <= max_len) {
+        piece->len += cluster_len;
+        ahead->has_pending = false;
+    }
+    /* For engines that read one piece after the other. */
+    qcow2_prefetch(ahead->check->q->image.file, piece->off, piece->len);
+    return true;
+}
+
+int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
+                     struct img_error *err)
+{
+    size_t max_len = (size_t)img_max(PIECE_LEN, check->q->header.cluster_len);
+    bool is_small = check->l1_order_nr < MIN_TABLES;
+
+    ahead->check = check;
+    return img_reader_new(
+        &(struct img_reader_options){
+            .file = check->q->image.file,
+            .engine = is_small ? IMG_ENGINE_SYNC : check->options->engine,
+            .depth = (unsigned)(AHEAD_LEN / max_len),
+            .max_len = max_len,
+            .next = piece_next,
+            .opaque = ahead,
+        },
+        &ahead->reader, err);
+}
+
+void qcow2_ahead_fini(struct qcow2_ahead *ahead)
+{
+    img_reader_free(ahead->reader);
+    ahead->reader = NULL;
+}
+
+int qcow2_ahead_get(struct qcow2_ahead *ahead,
+                    const struct qcow2_l2_visit *visit, const uint8_t **out,
+                    struct img_error *err)
+{
+    const struct img_piece *piece = ahead->piece;
+
+    if (!piece || visit->off - piece->off >= piece->len) {
+        if (img_reader_get(ahead->reader, &piece, err)) {
+            return -1;
+        }
+        ahead->piece = piece;
+    }
+    *out = piece->bytes + (visit->off - piece->off);
+    return 0;
+}
