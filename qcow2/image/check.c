@@ -176,11 +176,11 @@ static int strictly_check(struct qcow2_check *check, struct img_error *err)
 {
     struct qcow2_owner header = {QCOW2_OWNER_HEADER, 0};
     struct qcow2_finding finding =
-        qcow2_corruption("cannot-be-opened", 0, 0, header);
+        qcow2_corruption("cannot-be-opened", 1, 0, header);
     struct img_image *image = NULL;
     struct img_error refusal;
 
-    if (!check->q->header.is_lenient ||
+    if (!check->q->header.is_lenient || check->result->corruptions > 0 ||
         qcow2_open(check->q->image.file, &(struct qcow2_options){0}, &image,
                    &refusal) == 0) {
         img_image_free(image);
@@ -190,7 +190,6 @@ static int strictly_check(struct qcow2_check *check, struct img_error *err)
         *err = refusal;
         return -1;
     }
-    finding.times = check->result->corruptions == 0;
     finding.is_beyond_qemu = true;
     finding.off = refusal.has_off ? refusal.off : 0;
     qcow2_check_tell(check, &finding, "%s", refusal.text);

@@ -210,6 +210,139 @@ START_TEST(test_max_problems)
 }
 END_TEST
 
+/* Opened for a check: what was found last, and how many corruptions. */
+static uint64_t lenient(struct build *b, struct heard *heard)
+{
+    const struct qcow2_options how = {.is_for_check = true};
+
+    build_file(b);
+    ck_assert_int_eq(
+        qcow2_open(b->file, &(struct qcow2_options){0}, &b->image, &b->err),
+        -1);
+    unit_ok(qcow2_open(b->file, &how, &b->image, &b->err), &b->err);
+    return run(b, heard).corruptions;
+}
+
+START_TEST(test_tables_outside)
+{
+    struct heard heard;
+    struct build b;
+
+    /* No refcount at all: five clusters, and two COPIED bits without one. */
+    build_init(&b, 6);
+    build_l2(&b, 0, 5 * CLUSTER | COPIED);
+    build_put32(&b, 56, 0);
+    ck_assert_uint_eq(lenient(&b, &heard), 2 + 4);
+    ck_assert_str_eq(heard.last.id, "refcount-too-small");
+    build_fini(&b);
+
+    build_init(&b, 5);
+    build_put64(&b, 40, 1ull << 40);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    build_fini(&b);
+
+    build_init(&b, 9);
+    build_snapshot(&b, 5, 1ull << 40, 1, VIRTUAL_LEN);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    build_fini(&b);
+
+    build_init(&b, 6);
+    build_snapshot(&b, 5, 512, 1, VIRTUAL_LEN);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    ck_assert_str_eq(heard.message, "snapshot 0: found its L1 table at 512, "
+                                    "expected a multiple of the cluster size "
+                                    "4096");
+    ck_assert_str_eq(heard.last.owner, "snapshot-table");
+    ck_assert_uint_eq(heard.last.off, 5 * CLUSTER);
+    build_fini(&b);
+
+    build_init(&b, 6);
+    build_snapshot(&b, 5, CLUSTER, (4u << 20) + 1, VIRTUAL_LEN);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    ck_assert_str_eq(heard.last.id, "snapshot-l1-too-large");
+    build_fini(&b);
+
+    build_init(&b, 6);
+    build_snapshot(&b, 5, 0, 0, VIRTUAL_LEN);
+    build_put32(&b, 5ull * CLUSTER + 36, 15);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    ck_assert_str_eq(heard.message, "snapshot 0: found 15 bytes of extra data, "
+                                    "expected at least 16");
+    build_fini(&b);
+}
+END_TEST
+
+/* What QEMU's check lets pass is counted on top. */
+START_TEST(test_beyond_qemu)
+{
+    struct qcow2_check_result result;
+    struct heard heard;
+    struct build b;
+
+    build_init(&b, 5);
+    build_put32(&b, 4, 2);
+    build_l2(&b, 7, QCOW2_L2_ZERO);
+    build_open(&b, NULL);
+    result = run(&b, &heard);
+    ck_assert_uint_eq(result.corruptions, 1);
+    ck_assert_uint_eq(result.beyond_qemu, 1);
+    ck_assert_str_eq(heard.last.id, "zero-bit-in-version-2");
+    ck_assert_str_eq(heard.last.owner, "l2-table");
+    ck_assert_uint_eq(heard.last.guest_off, 7 * CLUSTER);
+    build_fini(&b);
+
+    build_init(&b, 5);
+    build_l2(&b, 7, COPIED);
+    build_open(&b, NULL);
+    ck_assert_uint_eq(run(&b, &heard).beyond_qemu, 1);
+    ck_assert_str_eq(heard.last.id, "copied-without-offset");
+    build_fini(&b);
+
+    /* Nothing but what keeps the image from being opened. */
+    build_init(&b, 6);
+    build_snapshot(&b, 5, 0, 0, UINT64_MAX);
+    ck_assert_uint_eq(lenient(&b, &heard), 1);
+    ck_assert_str_eq(heard.last.id, "cannot-be-opened");
+    build_fini(&b);
+}
+END_TEST
+
+/* Runs of clusters that are counted together, and where they break off. */
+START_TEST(test_runs)
+{
+    struct qcow2_check_result result;
+    struct heard heard;
+    struct build b;
+
+    build_init(&b, 305);
+    for (uint32_t i = 0; i < 300; i++) {
+        build_l2(&b, i, (5ull + i) * CLUSTER | COPIED);
+    }
+    build_open(&b, NULL);
+    result = run(&b, &heard);
+    ck_assert_int_eq(heard.calls, 0);
+    ck_assert_uint_eq(result.allocated_clusters, 300);
+    ck_assert_uint_eq(result.fragmented_clusters, 0);
+    ck_assert_uint_eq(result.image_end_off, 305 * CLUSTER);
+    build_fini(&b);
+
+    /* A gap, a refcount of 2 within, and a run that leaves the file. */
+    build_init(&b, 305);
+    for (uint32_t i = 0; i < 300; i++) {
+        build_l2(&b, i, (i < 100 ? 5ull + i : 15ull + i) * CLUSTER | COPIED);
+    }
+    build_refcount(&b, 50, 2);
+    build_open(&b, NULL);
+    result = run(&b, &heard);
+    ck_assert_uint_eq(result.allocated_clusters, 300);
+    ck_assert_uint_eq(result.fragmented_clusters, 1);
+    /* COPIED beside the 2, ten clusters outside that have no refcount. */
+    ck_assert_uint_eq(result.corruptions, 1 + 10 + 10);
+    ck_assert_uint_eq(result.leaks, 1 + 10);
+    build_fini(&b);
+}
+END_TEST
+
 /* Open and check B's file, whose Nth read fails; true when none failed. */
 static bool survives_fault(struct build *b, uint64_t n)
 {
@@ -257,4 +390,5 @@ END_TEST
 
 UNIT_SUITE("qcow2_check", test_clean, test_leak, test_refcount_too_small,
            test_copied, test_past_end, test_owners, test_amplification,
-           test_limits, test_max_problems, test_each_read_fails)
+           test_limits, test_max_problems, test_tables_outside,
+           test_beyond_qemu, test_runs, test_each_read_fails)
