@@ -150,8 +150,15 @@ class Image:
         return found
 
     def save(self, path):
+        """What is zero stays a hole."""
+        step = 1 << 16
         with open(path, "wb") as file:
-            file.write(self.data)
+            for off in range(0, len(self.data), step):
+                block = self.data[off:off + step]
+                if block.count(0) != len(block):
+                    file.seek(off)
+                    file.write(block)
+            file.truncate(len(self.data))
 
 
 def flip(rng, image, off, length=8):
