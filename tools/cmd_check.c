@@ -134,22 +134,30 @@ static int code_of(const struct qcow2_check_result *result)
     return result->leaks > 0 ? CHECK_LEAKS : CHECK_CLEAN;
 }
 
+/* What one run works with. */
+struct work {
+    const struct check_values *values;
+    struct img_ring_stock *rings; /* for one check at a time, or NULL */
+    struct output *out;
+};
+
 static bool is_qcow2(const struct chain_layer *layer)
 {
     return qcow2_image_header(chain_layer_image(layer)) != NULL;
 }
 
 /* The image of LAYER; what keeps it from being checked is a problem, too. */
-static int image_check(const struct check_values *values,
-                       const struct chain_layer *layer, struct check_sink *sink,
-                       struct img_error *err)
+static int image_check(const struct work *work, const struct chain_layer *layer,
+                       struct check_sink *sink, struct img_error *err)
 {
+    const struct check_values *values = work->values;
     struct qcow2_check_options options = {
         .problem = check_put_problem,
         .opaque = sink,
         .max_problems = PROBLEMS_MAX,
         .max_memory = values->common.max_memory,
         .engine = values->common.engine,
+        .rings = work->rings,
         .cancel = signals_catch(),
         .progress = on_progress,
     };
@@ -171,10 +179,12 @@ static int image_check(const struct check_values *values,
  * Layer IDX of CHAIN and how it fits the one below; the exit code that it
  * asks for. A layer without refcounts is shown only when that does not fit.
  */
-static int check_layer(const struct check_values *values, struct output *out,
-                       const struct chain *chain, size_t idx,
-                       struct img_json **json, struct img_error *err)
+static int check_layer(const struct work *work, const struct chain *chain,
+                       size_t idx, struct img_json **json,
+                       struct img_error *err)
 {
+    const struct check_values *values = work->values;
+    struct output *out = work->out;
     const struct chain_layer *layer = chain_layer_at(chain, idx);
     bool is_json = values->common.output == OUTPUT_JSON;
     struct qcow2_check_result result = {0};
@@ -189,7 +199,7 @@ static int check_layer(const struct check_values *values, struct output *out,
         output_escaped(out, chain_layer_path(layer));
         output_text(out, ":\n");
     }
-    if ((is_qcow2(layer) && image_check(values, layer, &sink, err) < 0) ||
+    if ((is_qcow2(layer) && image_check(work, layer, &sink, err) < 0) ||
         chain_link_check(chain, idx, check_put_link, &sink, err) < 0) {
         img_json_free(sink.problems);
         img_error_set_path(err, chain_layer_path(layer));
@@ -226,16 +236,18 @@ static int fail_no_support(const struct chain_layer *layer,
     return session_fail(err, CHECK_NO_SUPPORT);
 }
 
-static int check_chain(const struct check_values *values, struct output *out,
-                       const struct chain *chain, struct img_error *err)
+static int check_chain(const struct work *work, const struct chain *chain,
+                       struct img_error *err)
 {
+    const struct check_values *values = work->values;
+    struct output *out = work->out;
     struct img_json *list = img_json_array();
     int code = CHECK_CLEAN;
     bool is_any = false;
 
     for (size_t i = 0; i < chain_depth(chain); i++) {
         struct img_json *one = NULL;
-        int layer_code = check_layer(values, out, chain, i, &one, err);
+        int layer_code = check_layer(work, chain, i, &one, err);
 
         if (layer_code < 0) {
             img_json_free(list);
@@ -261,39 +273,49 @@ static int check_chain(const struct check_values *values, struct output *out,
     return code;
 }
 
-int cmd_check(void *opaque, char **operands, int nr)
+static int run(struct work *work, const char *name)
 {
-    const struct check_values *values = opaque;
+    const struct check_values *values = work->values;
     struct chain_options options;
     struct img_error err;
-    char name[IMG_ERROR_PATH_MAX];
     int code;
-    IMG_AUTO(output_free_ptr) struct output *out = NULL;
     IMG_AUTO(session_chain_free) struct chain *chain = NULL;
 
-    if (values->repair) {
-        message_failed("option -r: repair is not available in this version");
-        return CHECK_NOT_DONE;
-    }
     session_chain_options(&values->common, &options);
     options.top_only = !values->backing_chain;
     options.for_check = true;
     options.keep_broken = true;
     options.direct = values->direct;
-    if (session_begin(&values->common, 0, &out, &err) < 0 ||
-        session_open(
-            &values->common,
-            session_operand(&values->common, operands, nr, name, sizeof(name)),
-            &options, &chain, &err) < 0 ||
+    if (session_check_rings(&values->common, &work->rings, &err) < 0 ||
+        session_begin(&values->common, 0, &work->out, &err) < 0 ||
+        session_open(&values->common, name, &options, &chain, &err) < 0 ||
         sandbox_seal(&err) < 0) {
         return session_fail(&err, CHECK_NOT_DONE);
     }
-    code = check_chain(values, out, chain, &err);
+    code = check_chain(work, chain, &err);
     if (code < 0) {
         return session_fail(&err, CHECK_NOT_DONE);
     }
     if (code == CHECK_NO_SUPPORT) {
         return code;
     }
-    return session_finish(out, code, CHECK_NOT_DONE);
+    return session_finish(work->out, code, CHECK_NOT_DONE);
+}
+
+int cmd_check(void *opaque, char **operands, int nr)
+{
+    const struct check_values *values = opaque;
+    struct work work = {.values = values};
+    char name[IMG_ERROR_PATH_MAX];
+    int code;
+
+    if (values->repair) {
+        message_failed("option -r: repair is not available in this version");
+        return CHECK_NOT_DONE;
+    }
+    code = run(&work, session_operand(&values->common, operands, nr, name,
+                                      sizeof(name)));
+    output_free(work.out);
+    img_ring_stock_free(work.rings);
+    return code;
 }

@@ -4,6 +4,7 @@
 
 #include <img/engine.h>
 #include <img/memory.h>
+#include <qcow2/check.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,10 +47,8 @@ static void allow_rings(struct img_ring_stock *stock)
 int session_rings(const struct common_values *common,
                   struct chain_compare_options *options, struct img_error *err)
 {
-    if (!sandbox_is_wanted(common)) {
-        return 0;
-    }
-    if (chain_compare_rings(options, &options->rings, err) < 0) {
+    if (sandbox_is_wanted(common) &&
+        chain_compare_rings(options, &options->rings, err) < 0) {
         return -1;
     }
     allow_rings(options->rings);
@@ -60,13 +59,23 @@ int session_digest_rings(const struct common_values *common,
                          struct chain_digest_options *options,
                          struct img_error *err)
 {
-    if (!sandbox_is_wanted(common)) {
-        return 0;
-    }
-    if (chain_digest_rings(options, &options->rings, err) < 0) {
+    if (sandbox_is_wanted(common) &&
+        chain_digest_rings(options, &options->rings, err) < 0) {
         return -1;
     }
     allow_rings(options->rings);
+    return 0;
+}
+
+int session_check_rings(const struct common_values *common,
+                        struct img_ring_stock **out, struct img_error *err)
+{
+    *out = NULL;
+    if (sandbox_is_wanted(common) &&
+        qcow2_check_rings(common->engine, out, err) < 0) {
+        return -1;
+    }
+    allow_rings(*out);
     return 0;
 }
 

@@ -25,6 +25,9 @@ void session_compare_options(const struct common_values *common,
 int session_rings(const struct common_values *common,
                   struct chain_compare_options *options, struct img_error *err);
 void session_rings_free(struct chain_compare_options *options);
+/* The same for checks, one at a time; free it with img_ring_stock_free. */
+int session_check_rings(const struct common_values *common,
+                        struct img_ring_stock **out, struct img_error *err);
 /* The same for a digest; free them with img_ring_stock_free. */
 int session_digest_rings(const struct common_values *common,
                          struct chain_digest_options *options,

@@ -40,7 +40,8 @@ int img_reader_new(const struct img_reader_options *options,
     reader->options = *options;
     reader->slots = img_calloc(options->depth, sizeof(*reader->slots), err);
     if (!reader->slots ||
-        img_engine_new(options->engine, options->depth, &reader->engine, err)) {
+        img_engine_new_from(options->rings, options->engine, options->depth,
+                            &reader->engine, err)) {
         return -1;
     }
     for (unsigned i = 0; i < options->depth; i++) {

@@ -69,12 +69,23 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
         &(struct img_reader_options){
             .file = check->q->image.file,
             .engine = is_small ? IMG_ENGINE_SYNC : check->options->engine,
+            .rings = check->options->rings,
             .depth = (unsigned)(AHEAD_LEN / max_len),
             .max_len = max_len,
             .next = piece_next,
             .opaque = ahead,
         },
         &ahead->reader, err);
+}
+
+int qcow2_check_rings(enum img_engine_kind engine, struct img_ring_stock **out,
+                      struct img_error *err)
+{
+    *out = NULL;
+    return engine == IMG_ENGINE_SYNC
+               ? 0
+               : img_ring_stock_new(1, (unsigned)(AHEAD_LEN / PIECE_LEN), out,
+                                    err);
 }
 
 void qcow2_ahead_fini(struct qcow2_ahead *ahead)

@@ -19,7 +19,8 @@ struct img_piece {
 struct img_reader_options {
     struct img_file *file; /* borrowed */
     enum img_engine_kind engine;
-    unsigned depth; /* pieces under way, at least 1 */
+    struct img_ring_stock *rings; /* where its ring may come from, or NULL */
+    unsigned depth;               /* pieces under way, at least 1 */
     size_t max_len; /* of a piece; DEPTH times this is what is allocated */
     /* Where the next piece is (off, len); false: there is none. */
     bool (*next)(void *opaque, struct img_piece *piece);

@@ -37,10 +37,11 @@ struct qcow2_check_options {
     /* Called for each problem, up to max_problems; NULL: only count. */
     void (*problem)(void *opaque, const struct qcow2_problem *problem);
     void *opaque;
-    uint64_t max_problems;       /* 0: no limit */
-    uint64_t max_memory;         /* bytes for the count array; 0: 512 MiB */
-    enum img_engine_kind engine; /* for what is read ahead */
-    const volatile int *cancel;  /* stops with IMG_CANCELLED when set */
+    uint64_t max_problems;        /* 0: no limit */
+    uint64_t max_memory;          /* bytes for the count array; 0: 512 MiB */
+    enum img_engine_kind engine;  /* for what is read ahead */
+    struct img_ring_stock *rings; /* see qcow2_check_rings; NULL: none */
+    const volatile int *cancel;   /* stops with IMG_CANCELLED when set */
     /* Called now and then with 0..1; may be NULL. */
     void (*progress)(void *opaque, double fraction);
 };
@@ -70,5 +71,13 @@ struct qcow2_check_result {
 int qcow2_check(struct img_image *image,
                 const struct qcow2_check_options *options,
                 struct qcow2_check_result *out, struct img_error *err);
+
+/*
+ * The ring of a check with ENGINE, made ahead of need by a process that will
+ * not be allowed to make any later; NULL when it uses none. Free with
+ * img_ring_stock_free.
+ */
+int qcow2_check_rings(enum img_engine_kind engine, struct img_ring_stock **out,
+                      struct img_error *err);
 
 #endif

@@ -71,6 +71,22 @@ int __wrap_qcow2_header_decode(const uint8_t *buf, size_t len,
     return __real_qcow2_header_decode(buf, len, out, err);
 }
 
+int __real_qcow2_header_decode_lenient(const uint8_t *buf, size_t len,
+                                       struct qcow2_header *out,
+                                       struct img_error *err);
+int __wrap_qcow2_header_decode_lenient(const uint8_t *buf, size_t len,
+                                       struct qcow2_header *out,
+                                       struct img_error *err);
+
+int __wrap_qcow2_header_decode_lenient(const uint8_t *buf, size_t len,
+                                       struct qcow2_header *out,
+                                       struct img_error *err)
+{
+    read_magic(buf, len);
+    reach(AT_HEADER);
+    return __real_qcow2_header_decode_lenient(buf, len, out, err);
+}
+
 int __real_qcow2_l2_decode(const struct qcow2_header *header, uint64_t entry,
                            uint64_t bitmap, uint64_t guest_off,
                            uint64_t host_len_limit, struct qcow2_l2_entry *out,
