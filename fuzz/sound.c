@@ -26,6 +26,7 @@ enum role {
     ROLE_SNAPSHOTS = 32,
     ROLE_BITMAPS = 64,
     ROLE_DATA = 128,
+    ROLE_COMPRESSED = 256,
 };
 
 struct walk {
@@ -39,7 +40,8 @@ struct walk {
     uint32_t version, cluster_bits, cluster_len, refcount_bits;
     size_t nr; /* clusters */
     uint32_t *counts;
-    uint8_t *roles;
+    uint16_t *roles;
+    uint8_t *owners; /* active entries that own the cluster: 0, 1 or more */
     unsigned tables;
 };
 
@@ -58,7 +60,7 @@ static void store(struct walk *w, uint64_t off, unsigned width, uint64_t value)
 }
 
 /* [OFF, OFF + LEN) is referred to once more. */
-static void refer(struct walk *w, uint64_t off, uint64_t len, uint8_t role)
+static void refer(struct walk *w, uint64_t off, uint64_t len, unsigned role)
 {
     uint64_t idx = off / w->cluster_len;
 
@@ -71,7 +73,10 @@ static void refer(struct walk *w, uint64_t off, uint64_t len, uint8_t role)
     }
     for (; idx <= (off + len - 1) / w->cluster_len && idx < w->nr; idx++) {
         w->counts[idx]++;
-        w->roles[idx] |= role;
+        w->roles[idx] = (uint16_t)(w->roles[idx] | role);
+        if (w->is_active && (role & (ROLE_L2 | ROLE_DATA))) {
+            w->owners[idx] = w->owners[idx] ? 2 : 1;
+        }
     }
 }
 
@@ -109,7 +114,7 @@ static void walk_compressed(struct walk *w, uint64_t at, uint64_t entry)
     if (w->is_fixing) {
         store(w, at, 8, entry & ~COPIED);
     }
-    refer(w, off & ~511ull, end - (off & ~511ull), ROLE_DATA);
+    refer(w, off & ~511ull, end - (off & ~511ull), ROLE_COMPRESSED);
 }
 
 static void fix_subclusters(struct walk *w, uint64_t at, bool has_place)
@@ -277,6 +282,7 @@ static void walk_fini(struct walk *w)
 {
     free(w->counts);
     free(w->roles);
+    free(w->owners);
 }
 
 /* False: there is nothing to be walked. Release with walk_fini. */
@@ -307,8 +313,9 @@ static bool walk_init(struct walk *w, uint8_t *data, size_t len)
     }
     w->nr = (len + w->cluster_len - 1) / w->cluster_len;
     w->counts = calloc(w->nr, sizeof(*w->counts));
-    w->roles = calloc(w->nr, 1);
-    return w->counts && w->roles;
+    w->roles = calloc(w->nr, sizeof(*w->roles));
+    w->owners = calloc(w->nr, 1);
+    return w->counts && w->roles && w->owners;
 }
 
 static void refcount_store(struct walk *w, uint64_t block, uint64_t idx,
@@ -410,6 +417,7 @@ bool sound_is_layered(const uint8_t *data, size_t len)
         is_layered = !w.is_bad;
         for (size_t i = 0; i < w.nr; i++) {
             is_layered &= (w.roles[i] & (w.roles[i] - 1)) == 0;
+            is_layered &= w.owners[i] <= 1;
         }
     }
     walk_fini(&w);

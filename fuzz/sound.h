@@ -26,8 +26,11 @@ void sound_header(uint8_t *data, size_t len, uint64_t *rng);
 bool sound_tables(uint8_t *data, size_t len);
 
 /*
- * Is no cluster used in two ways? An image may be clean whose guest data is
- * its own L1 table; nobody can change that one and keep the guest's view.
+ * Is each cluster used in one way only, and owned by one entry of the active
+ * tables at most? An image may be clean whose guest data is its own L1 table:
+ * nobody can change that one and keep the guest's view. And where two entries
+ * share a cluster, the one that is left has a wrong COPIED flag when the other
+ * gets a cluster of its own; QEMU's writer does the same.
  */
 bool sound_is_layered(const uint8_t *data, size_t len);
 

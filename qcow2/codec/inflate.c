@@ -17,13 +17,15 @@
  * them, and cluster data has no checksum that a damaged one could break
  * instead.) zlib decides where libdeflate says no.
  *
- * zstd frames are decoded one-shot, straight into the cluster, which takes no
- * window memory, whatever window a frame declares. Only those that tell no
- * content size and a window of at most 4 MiB are streamed, as QEMU does with
- * all: there a block may not be larger than the window lets it be.
+ * zstd frames that tell their content size are decoded one-shot, straight into
+ * the cluster, which takes no window memory. The others are streamed, as QEMU
+ * does with all: only there is a block refused that is larger than the window
+ * and 128 KiB let it be. No window needs to be larger than a cluster for that:
+ * whatever a frame declares, memory is that of 4 MiB at most.
  */
 #include <libdeflate.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -44,7 +46,9 @@
 /* QEMU streams with libzstd's default limit: 128 MiB. */
 #define ZSTD_WINDOW_MAX (1ull << 27)
 /* A window of twice the largest cluster bounds nothing in it. */
-#define ZSTD_STREAM_MAX (1ull << 22)
+#define ZSTD_STREAM_LOG 22u
+#define ZSTD_STREAM_MAX (1ull << ZSTD_STREAM_LOG)
+#define ZSTD_HEAD_LEN (ZSTD_WINDOW_OFF + 1)
 
 struct img_inflater {
     struct libdeflate_decompressor *deflate;
@@ -154,22 +158,43 @@ static int fail_zstd(struct img_error *err, const char *found, size_t done,
                     found, done, out_len);
 }
 
-/*
- * One frame as QEMU decodes it. A window that is smaller than a cluster bounds
- * each block of the frame, which decoding in one go does not look at.
- */
-static size_t stream_frame(ZSTD_DCtx *zstd, ZSTD_inBuffer frame,
-                           ZSTD_outBuffer room)
+/* Feed FRAME on. Returns 0 at its end, an error, or how much is missing. */
+static size_t feed(ZSTD_DCtx *zstd, ZSTD_outBuffer *room, const uint8_t *frame,
+                   size_t frame_len)
 {
+    ZSTD_inBuffer in = {frame, frame_len, 0};
     size_t ret, in_pos, out_pos;
 
-    ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
     do {
-        in_pos = frame.pos;
-        out_pos = room.pos;
-        ret = ZSTD_decompressStream(zstd, &room, &frame);
+        in_pos = in.pos;
+        out_pos = room->pos;
+        ret = ZSTD_decompressStream(zstd, room, &in);
     } while (!ZSTD_isError(ret) && ret != 0 &&
-             (frame.pos > in_pos || room.pos > out_pos));
+             (in.pos > in_pos || room->pos > out_pos));
+    return ret;
+}
+
+/*
+ * One frame as QEMU decodes it, of a window that frame_window found: a larger
+ * one than bounds anything is made smaller in the copy of the frame's head.
+ */
+static size_t stream_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
+                           size_t frame_len, uint64_t window, uint8_t *out,
+                           size_t room_len)
+{
+    ZSTD_outBuffer room = {out, room_len, 0};
+    uint8_t head[ZSTD_HEAD_LEN];
+    size_t ret;
+
+    memcpy(head, frame, sizeof(head));
+    if (window > ZSTD_STREAM_MAX) {
+        head[ZSTD_WINDOW_OFF] = (ZSTD_STREAM_LOG - ZSTD_WINDOW_MIN_LOG) << 3;
+    }
+    ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
+    ret = feed(zstd, &room, head, sizeof(head));
+    if (!ZSTD_isError(ret)) {
+        ret = feed(zstd, &room, frame + sizeof(head), frame_len - sizeof(head));
+    }
     if (ZSTD_isError(ret)) {
         return ret;
     }
@@ -182,10 +207,8 @@ static size_t decode_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
 {
     uint64_t window = frame_window(frame, frame_len);
 
-    return window > 0 && window <= ZSTD_STREAM_MAX
-               ? stream_frame(zstd, (ZSTD_inBuffer){frame, frame_len, 0},
-                              (ZSTD_outBuffer){out, room, 0})
-               : ZSTD_decompressDCtx(zstd, out, room, frame, frame_len);
+    return window > 0 ? stream_frame(zstd, frame, frame_len, window, out, room)
+                      : ZSTD_decompressDCtx(zstd, out, room, frame, frame_len);
 }
 
 static int inflate_zstd(ZSTD_DCtx *zstd, const uint8_t *in, size_t in_len,

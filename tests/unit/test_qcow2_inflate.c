@@ -326,6 +326,36 @@ START_TEST(test_zstd_block_beyond_window)
 }
 END_TEST
 
+/* No window lets a block be larger than 128 KiB. */
+START_TEST(test_zstd_block_too_large)
+{
+    static const uint8_t frame[] = {
+        0x28,           0xb5, 0x2f, 0xfd, /* magic */
+        0x00,                             /* no content size */
+        (25 - 10) << 3,                   /* window: 32 MiB */
+        0x03,           0x00, 0x10, /* the last block, one byte 131072 times */
+        0x55,
+    };
+    uint8_t *room = calloc(1, 4 * CLUSTER);
+
+    ck_assert_ptr_nonnull(room);
+    setup();
+    memcpy(packed, frame, sizeof(frame));
+    unit_ok(qcow2_inflate(inflater, QCOW2_COMPRESSION_ZSTD, packed,
+                          sizeof(frame), room, 2 * CLUSTER, &err),
+            &err);
+    ck_assert(room[0] == 0x55 && memcmp(room, room + 1, 2 * CLUSTER - 1) == 0);
+    packed[8] = 0x20;
+    unit_fails(qcow2_inflate(inflater, QCOW2_COMPRESSION_ZSTD, packed,
+                             sizeof(frame), room, 4 * CLUSTER, &err),
+               &err, IMG_CORRUPT,
+               ZSTD_TEXT "found Data corruption detected after 0 bytes,"
+                         " expected 262144 bytes");
+    finish();
+    free(room);
+}
+END_TEST
+
 START_TEST(test_free_null)
 {
     qcow2_inflater_free(NULL);
@@ -335,4 +365,5 @@ END_TEST
 UNIT_SUITE("qcow2_inflate", test_zlib_good, test_zlib_far_matches,
            test_zlib_without_end, test_zlib_refused, test_zlib_distance_too_far,
            test_zstd_good, test_zstd_frames, test_zstd_refused,
-           test_zstd_window, test_zstd_block_beyond_window, test_free_null)
+           test_zstd_window, test_zstd_block_beyond_window,
+           test_zstd_block_too_large, test_free_null)
