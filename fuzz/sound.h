@@ -30,7 +30,8 @@ bool sound_tables(uint8_t *data, size_t len);
  * tables at most? An image may be clean whose guest data is its own L1 table:
  * nobody can change that one and keep the guest's view. And where two entries
  * share a cluster, the one that is left has a wrong COPIED flag when the other
- * gets a cluster of its own; QEMU's writer does the same.
+ * gets a cluster of its own; QEMU's writer does the same. Nor may clusters be
+ * counted beyond the end of the file, where no check looks.
  */
 bool sound_is_layered(const uint8_t *data, size_t len);
 
