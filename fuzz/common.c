@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <img/bytes.h>
+#include <img/format.h>
 
 #include "fuzz.h"
 
@@ -53,4 +54,37 @@ bool fuzz_prefix(const uint8_t *data, size_t len, struct fuzz_geometry *out)
     h->virtual_len = 1 << 20;
     out->file_len = (uint64_t)img_load_be32(data + 4) * 512;
     return true;
+}
+
+static void check_described(struct img_image *image)
+{
+    struct img_json *described = NULL;
+    struct img_error err = {0};
+
+    fuzz_require(!image->is_readable && image->unreadable_why != NULL);
+    fuzz_require(image->virtual_len <= INT64_MAX);
+    if (img_image_describe(image, &described, &err) < 0) {
+        fuzz_require_error(&err);
+    }
+    img_json_free(described);
+}
+
+void fuzz_open_described(const char *format, const uint8_t *data, size_t len)
+{
+    const struct img_format *driver = img_formats;
+    struct img_file *file = NULL;
+    struct img_image *image = NULL;
+    struct img_error err = {0};
+
+    while (strcmp(driver->name, format) != 0) {
+        driver++;
+    }
+    fuzz_require(img_file_from_memory("fuzz", data, len, &file, &err) == 0);
+    if (driver->open(file, &image, &err) < 0) {
+        fuzz_require_error(&err);
+    } else {
+        check_described(image);
+        img_image_free(image);
+    }
+    img_file_unref(file);
 }

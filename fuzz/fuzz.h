@@ -46,4 +46,10 @@ struct fuzz_geometry {
 };
 bool fuzz_prefix(const uint8_t *data, size_t len, struct fuzz_geometry *out);
 
+/*
+ * Open and describe the bytes as FORMAT, one that is only described: its
+ * contents cannot be read, and what it says of itself is within limits.
+ */
+void fuzz_open_described(const char *format, const uint8_t *data, size_t len);
+
 #endif

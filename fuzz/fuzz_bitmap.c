@@ -3,10 +3,33 @@
  * A bitmap directory after the prefix; the same bytes as entries of a bitmap
  * table.
  */
+#include <string.h>
+
 #include <img/bytes.h>
 #include <qcow2/bitmap.h>
 
 #include "fuzz.h"
+
+static void check_encoded(const struct fuzz_geometry *g,
+                          const struct qcow2_bitmap *b)
+{
+    static uint8_t bytes[2048];
+    struct qcow2_bitmap written = *b, again;
+    struct img_error err = {0};
+
+    qcow2_bitmap_encode(&written, NULL);
+    fuzz_require(written.entry_len == b->entry_len);
+    fuzz_require(written.entry_len <= sizeof(bytes));
+    qcow2_bitmap_encode(&written, bytes);
+    fuzz_require(qcow2_bitmap_decode(&g->header, bytes, written.entry_len, 0,
+                                     g->file_len, &again, &err) == 0);
+    fuzz_require(again.table_off == b->table_off);
+    fuzz_require(again.table_entries == b->table_entries);
+    fuzz_require(again.flags == b->flags && again.type == b->type);
+    fuzz_require(again.granularity_bits == b->granularity_bits);
+    fuzz_require(again.name_len == b->name_len);
+    fuzz_require(memcmp(again.name, b->name, b->name_len) == 0);
+}
 
 static void decode_directory(const struct fuzz_geometry *g, const uint8_t *data,
                              size_t len)
@@ -24,6 +47,7 @@ static void decode_directory(const struct fuzz_geometry *g, const uint8_t *data,
         }
         fuzz_require(b.entry_len <= len - off);
         fuzz_require(b.table_off < g->file_len);
+        check_encoded(g, &b);
         for (uint32_t i = 0; i < b.name_len; i++) {
             sum += (uint8_t)b.name[i];
         }

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The header: whatever decodes keeps every limit. */
+/*
+ * The header: whatever decodes keeps every limit, and encodes to the bytes it
+ * came from.
+ */
+#include <string.h>
+
 #include <img/checked.h>
 
 #include "fuzz.h"
@@ -27,6 +32,22 @@ static void check_decoded(const struct qcow2_header *h)
     }
 }
 
+/* The fields, and of longer headers the compression type, too. */
+static void check_encoded(const struct qcow2_header *h, const uint8_t *data)
+{
+    static uint8_t encoded[2u << 20];
+    size_t known = h->version == 2        ? QCOW2_V2_HEADER_LEN
+                   : h->header_len >= 112 ? QCOW2_V3_HEADER_LEN + 1
+                                          : QCOW2_V3_HEADER_LEN;
+
+    fuzz_require(h->header_len <= sizeof(encoded));
+    qcow2_header_encode(h, encoded);
+    fuzz_require(memcmp(encoded, data, known) == 0);
+    for (size_t i = known; i < h->header_len; i++) {
+        fuzz_require(encoded[i] == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct qcow2_header h;
@@ -37,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     check_decoded(&h);
+    check_encoded(&h, data);
     fuzz_require(qcow2_header_peek_cluster_len(data, len) == h.cluster_len);
     if (qcow2_header_check_file(&h, len, &err) < 0) {
         fuzz_require_error(&err);

@@ -28,6 +28,24 @@ static void check_runs(const struct qcow2_l2_entry *e)
     }
 }
 
+/* What an entry says is what its encoding says. */
+static void check_encoded(const struct fuzz_geometry *g,
+                          const struct qcow2_l2_entry *e, uint64_t guest_off)
+{
+    struct qcow2_l2_entry again;
+    struct img_error err = {0};
+    uint64_t bitmap = 0;
+    uint64_t entry = qcow2_l2_encode(&g->header, e, &bitmap);
+
+    fuzz_require(qcow2_l2_decode(&g->header, entry, bitmap, guest_off,
+                                 g->file_len, &again, &err) == 0);
+    fuzz_require(again.kind == e->kind && again.is_copied == e->is_copied);
+    fuzz_require(again.has_host == e->has_host);
+    fuzz_require(!e->has_host || again.host_off == e->host_off);
+    fuzz_require(again.host_len == e->host_len);
+    fuzz_require(again.alloc == e->alloc && again.zero == e->zero);
+}
+
 static void decode_l2(const struct fuzz_geometry *g, const uint8_t *item,
                       uint64_t guest_off)
 {
@@ -54,6 +72,7 @@ static void decode_l2(const struct fuzz_geometry *g, const uint8_t *item,
     if (h->has_extended_l2) {
         check_runs(&e);
     }
+    check_encoded(g, &e, guest_off);
 }
 
 static void decode_others(const struct fuzz_geometry *g, uint64_t entry)
@@ -66,6 +85,7 @@ static void decode_others(const struct fuzz_geometry *g, uint64_t entry)
         fuzz_require_error(&err);
     } else {
         fuzz_require(l1.l2_off == 0 || l1.l2_off < g->file_len);
+        fuzz_require(qcow2_l1_encode(&l1) == entry);
     }
     if (qcow2_reftable_decode(&g->header, entry, g->file_len, &off, &err) < 0) {
         fuzz_require_error(&err);
