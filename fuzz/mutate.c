@@ -384,6 +384,29 @@ static void set_backing_name(struct mutation *m)
     field_store(m->data + HEADER_BACKING_LEN, 4, strlen(name));
 }
 
+/* Where refcounts cannot be put right, there is a new table at the end, and
+   as many blocks as that takes. */
+static void make_sound(struct mutation *m)
+{
+    uint32_t cluster_len = m->fields.cluster_len;
+    size_t begin = (m->len + cluster_len - 1) / cluster_len * cluster_len;
+    size_t per_block = (size_t)cluster_len * 8 / m->fields.refcount_bits;
+    size_t blocks = (begin / cluster_len + 2) / per_block + 1;
+
+    if (sound_tables(m->data, m->len) || blocks > cluster_len / 8 ||
+        begin > m->room || (1 + blocks) > (m->room - begin) / cluster_len) {
+        return;
+    }
+    memset(m->data + m->len, 0, begin - m->len + (1 + blocks) * cluster_len);
+    field_store(m->data + HEADER_REFTABLE_OFF, 8, begin);
+    field_store(m->data + HEADER_REFTABLE_CLUSTERS, 4, 1);
+    for (size_t i = 0; i < blocks; i++) {
+        field_store(m->data + begin + i * 8, 8, begin + (1 + i) * cluster_len);
+    }
+    m->len = begin + (1 + blocks) * cluster_len;
+    (void)sound_tables(m->data, m->len);
+}
+
 static void mutate_image(struct mutation *m)
 {
     static void (*const changes[])(struct mutation * m) = {
@@ -396,11 +419,11 @@ static void mutate_image(struct mutation *m)
     while (nr-- > 0 && fields_find(m->data, m->len, &m->fields)) {
         changes[pick(m, COUNT_OF(changes))](m);
     }
-    if (pick(m, 8)) {
+    if (pick(m, 16)) {
         sound_header(m->data, m->len, &m->rng);
     }
-    if (pick(m, 2)) {
-        (void)sound_tables(m->data, m->len);
+    if (pick(m, 2) && fields_find(m->data, m->len, &m->fields)) {
+        make_sound(m);
     }
 }
 
