@@ -28,7 +28,7 @@ void folder_drop(const char *name);
  * same FOLDER_BASE_LEN bytes, and other.raw, which has some others. Put
  * afresh where a command may have changed them.
  */
-#define FOLDER_BASE_LEN (192u << 10)
+#define FOLDER_BASE_LEN (96u << 10)
 void folder_put_bases(void);
 
 /* Has the chain of NAME, of FORMAT (NULL: probed), been opened? */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A whole qcow2 image: open, describe, map from end to end, read what the
- * extents name, list bitmaps, count usage, check. An external data file, if
- * the image wants one, is the image file itself.
+ * extents name, list bitmaps, count usage, check; and the same disk as its
+ * snapshots have it. An external data file, if the image wants one, is the
+ * image file itself.
  */
 #include <stdlib.h>
 
@@ -12,9 +13,11 @@
 #include <qcow2/inflate.h>
 
 #include "fuzz.h"
+#include "mutate.h"
 
 /* An image with more extents than that is not more interesting. */
 #define MAX_EXTENTS 4096u
+#define MAX_SNAPSHOTS 3u
 #define MAX_READ_LEN (64u << 10)
 #define CHECK_MEMORY (1u << 20)
 
@@ -104,6 +107,29 @@ static void inspect(struct img_image *image)
     }
 }
 
+/* As each of the first snapshots has the disk. */
+static void map_snapshots(const struct img_image *image, struct img_file *file,
+                          struct img_inflater *inflater)
+{
+    for (size_t i = 0; i < image->snapshots_nr && i < MAX_SNAPSHOTS; i++) {
+        struct qcow2_options options = {.snapshot = image->snapshots[i].id};
+        struct img_image *then = NULL;
+        struct img_error err = {0};
+
+        if (qcow2_open(file, &options, &then, &err) < 0) {
+            fuzz_require_error(&err);
+            continue;
+        }
+        if (then->wants_data_file) {
+            img_image_set_data_file(then, file);
+        }
+        if (then->is_readable) {
+            map_image(then, inflater);
+        }
+        img_image_free(then);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static struct img_inflater *inflater;
@@ -111,7 +137,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct img_image *image = NULL;
     struct qcow2_options options = {0};
     struct img_error err = {0};
+    uint8_t args[FUZZ_ARGS_NR];
 
+    len = fuzz_args(data, len, args);
     if (inflater == NULL) {
         fuzz_require(qcow2_inflater_new(&inflater, &err) == 0);
     }
@@ -128,6 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (image->is_readable) {
         map_image(image, inflater);
     }
+    map_snapshots(image, file, inflater);
     img_image_free(image);
     img_file_unref(file);
     return 0;

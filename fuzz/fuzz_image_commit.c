@@ -21,6 +21,8 @@ enum {
     FLAG_KEEP = 1,
     FLAG_VERIFY = 2,
     FLAG_DRY_RUN = 4,
+    FLAG_NAMED = 8,
+    FLAG_NO_PROBE = 16,
 };
 
 static struct img_file *write_at(const char *name)
@@ -91,11 +93,12 @@ static int commit(const char *top, uint8_t flags, char **base)
 {
     struct chain_commit_request request = {
         .path = folder_path(top),
+        .base = flags & FLAG_NAMED ? folder_path("base.qcow2") : NULL,
         .format = "qcow2",
         .keep_overlay = flags & FLAG_KEEP,
         .verify = flags & FLAG_VERIFY,
         .dry_run = flags & FLAG_DRY_RUN,
-        .allow_probe = true,
+        .allow_probe = !(flags & FLAG_NO_PROBE),
         .max_depth = 8,
         .threads = 1,
         .engine = 2,

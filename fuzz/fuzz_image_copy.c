@@ -3,7 +3,8 @@
  * copy: of the fuzzed image to a new file, which then is clean and shows the
  * same; and into the fuzzed image, which then is as clean as before and shows
  * what the source does.
- * Arguments: 0 flags, 1 options, 2 zeros that are looked for.
+ * Arguments: 0 flags, 1 options, 2 zeros that are looked for, 3
+ * bit 0: io_uring.
  */
 #include <string.h>
 
@@ -53,7 +54,7 @@ static void prepare(struct chain_copy_request *request, const uint8_t *args,
     request->allow_probe = true;
     request->max_depth = 8;
     request->threads = 1;
-    request->engine = 2;
+    request->engine = args[3] & 1 ? 0 : 2;
     request->budget_len = 4u << 20;
 }
 

@@ -16,6 +16,9 @@ enum {
     FLAG_NO_UNDO = 4,
     FLAG_DRY_RUN = 8,
     FLAG_NO_FORMAT = 16,
+    FLAG_NO_PROBE = 32,
+    FLAG_URING = 64,
+    FLAG_FORCE = 128,
 };
 
 static const struct {
@@ -71,10 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct chain_rebase_request request = {
         .path = folder_path(FUZZ_IMAGE),
         .format = "qcow2",
-        .allow_probe = true,
         .max_depth = 8,
         .threads = 1,
-        .engine = 2,
         .budget_len = 4u << 20,
         .roots = folder_roots(),
     };
@@ -88,6 +89,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     request.verify = args[1] & FLAG_VERIFY;
     request.no_undo = args[1] & FLAG_NO_UNDO;
     request.dry_run = args[1] & FLAG_DRY_RUN;
+    request.allow_probe = !(args[1] & FLAG_NO_PROBE);
+    request.engine = args[1] & FLAG_URING ? 0 : 2;
+    request.force = args[1] & FLAG_FORCE;
     request.style = (enum chain_name_style_wish)(args[2] % 3);
     folder_put_bases();
     promise = promise_note(data, len);

@@ -362,11 +362,15 @@ static const char json_name[] =
     "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"file\","
     "\"filename\":\"base.raw\"}}";
 
+static const char json_slice[] =
+    "json:{\"driver\":\"raw\",\"offset\":1024,\"size\":\"8192\",\"file\":"
+    "{\"driver\":\"file\",\"filename\":\"base.raw\"}}";
+
 static void set_backing_name(struct mutation *m)
 {
     static const char *const names[] = {
-        "base.raw", "base.qcow2",    "./base.raw", "image.qcow2",
-        "missing",  "file:base.raw", json_name,    "nbd://host",
+        "base.raw",      "base.qcow2", "./base.raw", "image.qcow2", "missing",
+        "file:base.raw", json_name,    json_slice,   "nbd://host",
     };
     const char *name = names[pick(m, COUNT_OF(names))];
     uint64_t off = m->fields.extensions_end + 8;

@@ -500,9 +500,9 @@ static void fix_l1(uint8_t *data, size_t len, uint32_t bits, uint64_t *rng)
     uint64_t entries = field_load(data + HEADER_L1_ENTRIES, 4);
     uint64_t size;
 
-    /* A disk of some hundred KiB is read and compared whole. */
+    /* A disk of 256 KiB is read and compared whole. */
     if (random_below(rng, 8)) {
-        at_most(data + HEADER_SIZE, 8, 512u << 10);
+        at_most(data + HEADER_SIZE, 8, 256u << 10);
     }
     most = most > 4096 ? 4096 : most;
     if (entries == 0 || entries > most) {
