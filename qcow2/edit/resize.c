@@ -137,6 +137,21 @@ static int check_data_file(const struct qcow2_edit *edit,
     return 0;
 }
 
+/* What is new would have to hide the backing file, in the data file's own
+   bytes: no writer makes such an image. */
+static int check_raw(const struct qcow2_edit *edit,
+                     const struct qcow2_resize *resize, struct img_error *err)
+{
+    if (resize->virtual_len > edit->virtual_len &&
+        edit->header.is_data_file_raw && edit->extensions.backing_name) {
+        return img_fail(err, IMG_UNSUPPORTED,
+                        "an image whose data file is raw (data_file_raw) can"
+                        " have no backing file: found one, which must be"
+                        " removed to make it longer");
+    }
+    return 0;
+}
+
 int qcow2_edit_resize_check(struct qcow2_edit *edit,
                             const struct qcow2_resize *resize,
                             struct img_error *err)
@@ -148,6 +163,7 @@ int qcow2_edit_resize_check(struct qcow2_edit *edit,
     }
     return check_len(edit, resize, err) || check_version_2(edit, resize, err) ||
                    check_data_file(edit, resize, err) ||
+                   check_raw(edit, resize, err) ||
                    qcow2_edit_bitmaps_check_resize(edit, resize->virtual_len,
                                                    err) ||
                    (resize->virtual_len < edit->virtual_len &&

@@ -344,6 +344,30 @@ static void refuses(int kind, const struct job *job, enum img_code code,
     fixture_fini(&f);
 }
 
+/* No writer makes such an image: a backing file, and a raw data file. */
+START_TEST(test_raw_with_backing)
+{
+    static const uint8_t name[] = "below";
+    struct job job = {.sectors = 3000};
+    struct fixture f;
+    uint8_t where[12];
+
+    img_store_be64(where, 1024);
+    img_store_be32(where + 8, sizeof(name) - 1);
+    fixture_init(&f, &fixture_kinds[10], 1);
+    unit_ok(img_file_write(f.file, name, sizeof(name) - 1, 1024, &f.err),
+            &f.err);
+    unit_ok(img_file_write(f.file, where, sizeof(where), 8, &f.err), &f.err);
+    fixture_open(&f);
+    unit_fails(job_run(&job, f.edit, &f.err), &f.err, IMG_UNSUPPORTED,
+               "an image whose data file is raw (data_file_raw) can have no"
+               " backing file: found one, which must be removed to make it"
+               " longer");
+    fixture_check(&f);
+    fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(test_refusals)
 {
     struct job job = {.sectors = 3000};
@@ -396,5 +420,6 @@ int main(void)
     tcase_add_test(tcase, test_refcount_bits_of_a_long_file);
     tcase_add_loop_test(tcase, test_versions, 0, (int)FIXTURE_KINDS);
     tcase_add_test(tcase, test_refusals);
+    tcase_add_test(tcase, test_raw_with_backing);
     return unit_run("edit_resize", tcase);
 }
