@@ -17,7 +17,7 @@
 #include "sound.h"
 
 #define NAME_PREFIX "imgchain-fuzz-"
-#define PATHS 8u
+#define NAMES_MAX 16u
 
 static char folder[256];
 static uint8_t base[FOLDER_BASE_LEN];
@@ -100,13 +100,20 @@ const struct img_roots *folder_roots(void)
 
 const char *folder_path(const char *name)
 {
-    static char paths[PATHS][sizeof(folder) + 300];
-    static unsigned next;
-    char *path = paths[next++ % PATHS];
+    static char *paths[NAMES_MAX];
+    static size_t nr;
+    size_t folder_len;
 
     (void)folder_roots();
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
+    folder_len = strlen(folder) + 1;
+    for (size_t i = 0; i < nr; i++) {
+        if (strcmp(paths[i] + folder_len, name) == 0) {
+            return paths[i];
+        }
+    }
+    fuzz_require(nr < NAMES_MAX);
+    fuzz_require(asprintf(&paths[nr], "%s/%s", folder, name) > 0);
+    return paths[nr++];
 }
 
 void folder_put(const char *name, const void *bytes, size_t len)

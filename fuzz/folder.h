@@ -17,7 +17,7 @@
 
 /* The folder as the only root. Made at the first call. */
 const struct img_roots *folder_roots(void);
-/* The absolute path of NAME in it. One of a few static buffers. */
+/* The absolute path of NAME, one of a few, in it. Never freed. */
 const char *folder_path(const char *name);
 /* Make the file NAME, or replace its bytes. */
 void folder_put(const char *name, const void *bytes, size_t len);

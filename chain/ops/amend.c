@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <chain/formats.h>
@@ -163,7 +164,34 @@ static void to_amend_options(const struct wish *wish,
 struct backing {
     const char *name, *format; /* NULL: none */
     bool is_changed;
+    char *own_name, *own_format; /* copies that name and format are */
 };
+
+/* What was borrowed of the edit is gone with the header's next change. */
+static int backing_own(struct backing *b, struct img_error *err)
+{
+    if (b->name) {
+        b->own_name = img_strndup(b->name, strlen(b->name), err);
+        b->name = b->own_name;
+        if (!b->name) {
+            return -1;
+        }
+    }
+    if (b->format) {
+        b->own_format = img_strndup(b->format, strlen(b->format), err);
+        b->format = b->own_format;
+        if (!b->format) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void backing_fini(struct backing *b)
+{
+    free(b->own_name);
+    free(b->own_format);
+}
 
 static bool is_equal(const char *a, const char *b)
 {
@@ -177,7 +205,8 @@ static int backing_of(const struct chain_change_target *target,
     const struct qcow2_extensions *now = qcow2_edit_extensions(target->edit);
     char shown[NAME_LEN];
 
-    *out = (struct backing){now->backing_name, now->backing_format, false};
+    *out = (struct backing){.name = now->backing_name,
+                            .format = now->backing_format};
     if (wish->has_backing_name) {
         out->name = wish->values.backing_name;
         if (!is_equal(out->name, now->backing_name)) {
@@ -324,8 +353,8 @@ static int apply(const struct chain_change_target *target,
 static int amend(const struct chain_change_target *target,
                  const struct wish *wish, struct img_error *err)
 {
+    IMG_AUTO(backing_fini) struct backing backing = {0};
     struct qcow2_amend_options options;
-    struct backing backing;
 
     if (!target->edit) {
         return img_fail(err, IMG_UNSUPPORTED,
@@ -337,6 +366,7 @@ static int amend(const struct chain_change_target *target,
     if (qcow2_edit_amend_check(target->edit, &options, err) < 0 ||
         check_data_file(target, wish, err) < 0 ||
         backing_of(target, wish, &backing, err) < 0 ||
+        backing_own(&backing, err) < 0 ||
         check_backing(target, &backing, err) < 0 ||
         check_size(target, wish, err) < 0) {
         return -1;

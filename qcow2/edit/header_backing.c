@@ -25,25 +25,26 @@ static int check_text(const char *what, const char *text, size_t max_len,
     return 0;
 }
 
-/* *AT becomes a copy of TEXT. */
-static int replace_text(char **at, const char *text, struct img_error *err)
+/* A copy of TEXT, which may be borrowed from what the header says now; NULL
+   of NULL. */
+static int copy_text(const char *text, char **out, struct img_error *err)
 {
-    char *copy = NULL;
+    *out = text ? img_strndup(text, strlen(text), err) : NULL;
+    return text && !*out ? -1 : 0;
+}
 
-    if (text) {
-        copy = img_strndup(text, strlen(text), err);
-        if (!copy) {
-            return -1;
-        }
-    }
+/* *AT becomes *TEXT, which is handed over. */
+static void replace_text(char **at, char **text)
+{
     free(*at);
-    *at = copy;
-    return 0;
+    *at = img_steal(text);
 }
 
 int qcow2_edit_set_backing(struct qcow2_edit *edit, const char *backing_name,
                            const char *backing_format, struct img_error *err)
 {
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+    IMG_AUTO(img_free_ptr) char *format = NULL;
     struct header_page want;
     int result;
 
@@ -51,24 +52,22 @@ int qcow2_edit_set_backing(struct qcow2_edit *edit, const char *backing_name,
                    QCOW2_MAX_BACKING_NAME_LEN, err) ||
         check_text("backing format", backing_format,
                    QCOW2_MAX_BACKING_FORMAT_LEN, err) ||
+        copy_text(backing_name, &name, err) ||
+        copy_text(backing_format, &format, err) ||
         qcow2_edit_commit(edit, err) || qcow2_edit_begin_change(edit, err) ||
         qcow2_edit_page(edit, &want, err)) {
         return -1;
     }
-    if (backing_name && want.header.has_data_file &&
-        want.header.is_data_file_raw) {
+    if (name && want.header.has_data_file && want.header.is_data_file_raw) {
         header_page_fini(&want);
         return img_fail(err, IMG_USAGE,
                         "an image whose data file is raw (data_file_raw) can"
                         " have no backing file");
     }
-    result = replace_text(&want.extensions.backing_name, backing_name, err) ||
-                     replace_text(&want.extensions.backing_format,
-                                  backing_format, err) ||
-                     qcow2_edit_switch_header(edit, &want.header,
-                                              &want.extensions, err)
-                 ? -1
-                 : 0;
+    replace_text(&want.extensions.backing_name, &name);
+    replace_text(&want.extensions.backing_format, &format);
+    result =
+        qcow2_edit_switch_header(edit, &want.header, &want.extensions, err);
     header_page_fini(&want);
     return result;
 }
@@ -76,6 +75,7 @@ int qcow2_edit_set_backing(struct qcow2_edit *edit, const char *backing_name,
 int qcow2_edit_set_data_file(struct qcow2_edit *edit, const char *name,
                              struct img_error *err)
 {
+    IMG_AUTO(img_free_ptr) char *copy = NULL;
     struct header_page want;
     int result;
 
@@ -85,15 +85,14 @@ int qcow2_edit_set_data_file(struct qcow2_edit *edit, const char *name,
                         " file, expected one that has it");
     }
     if (check_text("data file name", name, edit->header.cluster_len, err) ||
-        qcow2_edit_commit(edit, err) || qcow2_edit_begin_change(edit, err) ||
+        copy_text(name, &copy, err) || qcow2_edit_commit(edit, err) ||
+        qcow2_edit_begin_change(edit, err) ||
         qcow2_edit_page(edit, &want, err)) {
         return -1;
     }
-    result = replace_text(&want.extensions.data_file_name, name, err) ||
-                     qcow2_edit_switch_header(edit, &want.header,
-                                              &want.extensions, err)
-                 ? -1
-                 : 0;
+    replace_text(&want.extensions.data_file_name, &copy);
+    result =
+        qcow2_edit_switch_header(edit, &want.header, &want.extensions, err);
     header_page_fini(&want);
     return result;
 }
