@@ -118,29 +118,38 @@ static int commit(const char *top, uint8_t flags, char **base)
     return ret;
 }
 
+/* The name of the file at PATH, and the format that it is of. */
+static const char *name_of(const char *path, const char **format)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+
+    *format = strstr(name, ".qcow2") != NULL ? "qcow2" : "raw";
+    return name;
+}
+
 static void commit_fuzzed(uint8_t flags, const struct promise *promise)
 {
     char *base = NULL;
+    const char *format;
     int ret = commit(FUZZ_IMAGE, flags, &base);
 
     promise_require_clean(promise, ret < 0);
     promise_require_contents(promise, promise->guest.len);
-    /* A base of another format than raw and qcow2 is not written. */
     if (ret == 0 && !(flags & FLAG_DRY_RUN) && promise->guest.bytes != NULL) {
-        const char *name = strrchr(base, '/');
+        const char *name = name_of(base, &format);
 
-        name = name != NULL ? name + 1 : base;
-        require_committed(FUZZ_IMAGE, name,
-                          strcmp(name, "base.qcow2") == 0 ? NULL : "raw",
-                          &promise->guest);
+        require_committed(FUZZ_IMAGE, name, format, &promise->guest);
     }
     free(base);
 }
 
+/* Into the fuzzed image, or through it into the base that it names. */
 static void commit_onto_fuzzed(uint8_t flags, const struct promise *promise)
 {
     struct guest before;
     char *base = NULL;
+    const char *format;
     int ret;
 
     put_overlay();
@@ -152,7 +161,9 @@ static void commit_onto_fuzzed(uint8_t flags, const struct promise *promise)
         if (ret < 0 || (flags & FLAG_DRY_RUN)) {
             require_committed(OVERLAY, OVERLAY, "qcow2", &before);
         } else {
-            require_committed(OVERLAY, FUZZ_IMAGE, "qcow2", &before);
+            const char *name = name_of(base, &format);
+
+            require_committed(OVERLAY, name, format, &before);
         }
     }
     guest_free(&before);
