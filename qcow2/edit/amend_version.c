@@ -184,18 +184,19 @@ static int switch_up(struct qcow2_edit *edit, const struct snapshot_tables *t,
                      struct img_error *err)
 {
     uint64_t old_off = edit->header.snapshots_off;
+    uint64_t off = old_off;
     struct header_page want = {0};
-    int result = -1;
+    int result;
 
-    if (qcow2_edit_page(edit, &want, err)) {
+    /* The page is that of after: writing may move the refcount table. */
+    if (write_table(edit, t, &off, err) || qcow2_edit_page(edit, &want, err)) {
         return -1;
     }
     want.header.version = 3;
     want.header.header_len = V3_HEADER_LEN;
-    if (write_table(edit, t, &want.header.snapshots_off, err) == 0) {
-        result =
-            qcow2_edit_switch_header(edit, &want.header, &want.extensions, err);
-    }
+    want.header.snapshots_off = off;
+    result =
+        qcow2_edit_switch_header(edit, &want.header, &want.extensions, err);
     header_page_fini(&want);
     if (result != 0 || t->len == 0) {
         return result;

@@ -121,12 +121,24 @@ static int table_store(struct qcow2_edit *edit, const uint64_t *table,
                : 0;
 }
 
-/* Let the header name TABLE instead (taken over) and be as in HEADER. */
+/* Let the header name TABLE instead (taken over), of ENTRIES, and VIRTUAL_LEN.
+   Its other fields are those after the table was stored: that may have moved
+   the refcount table. */
 static int table_switch(struct qcow2_edit *edit, uint64_t **table,
-                        struct qcow2_header *header, struct img_error *err)
+                        uint32_t entries, uint64_t virtual_len,
+                        struct img_error *err)
 {
-    if (table_store(edit, *table, header->l1_entries, &header->l1_off, err) ||
-        qcow2_edit_header_store(edit, header, err)) {
+    struct qcow2_header header;
+    uint64_t off;
+
+    if (table_store(edit, *table, entries, &off, err)) {
+        return qcow2_edit_abandon(edit);
+    }
+    header = edit->header;
+    header.l1_off = off;
+    header.l1_entries = entries;
+    header.virtual_len = virtual_len;
+    if (qcow2_edit_header_store(edit, &header, err)) {
         return qcow2_edit_abandon(edit);
     }
     free(edit->l1);
@@ -151,16 +163,16 @@ static int check_cut(const struct qcow2_edit *edit, uint32_t entries,
 int qcow2_edit_l1_replace(struct qcow2_edit *edit, uint32_t entries,
                           uint64_t virtual_len, struct img_error *err)
 {
-    struct qcow2_header header = edit->header;
     struct qcow2_header old = edit->header;
     IMG_AUTO(img_free_ptr) uint64_t *table = NULL;
 
-    header.virtual_len = virtual_len;
-    header.l1_entries = entries;
     if (check_cut(edit, entries, err) || qcow2_edit_commit(edit, err)) {
         return -1;
     }
     if (entries == old.l1_entries) {
+        struct qcow2_header header = edit->header;
+
+        header.virtual_len = virtual_len;
         return qcow2_edit_header_store(edit, &header, err);
     }
     table = img_calloc((size_t)entries + 1, sizeof(*table), err);
@@ -169,7 +181,7 @@ int qcow2_edit_l1_replace(struct qcow2_edit *edit, uint32_t entries,
     }
     memcpy(table, edit->l1,
            (size_t)img_min(entries, old.l1_entries) * sizeof(*table));
-    return table_switch(edit, &table, &header, err) ||
+    return table_switch(edit, &table, entries, virtual_len, err) ||
                    qcow2_edit_release(edit, old.l1_off,
                                       (uint64_t)old.l1_entries * 8, err) ||
                    qcow2_edit_commit(edit, err)
@@ -179,12 +191,12 @@ int qcow2_edit_l1_replace(struct qcow2_edit *edit, uint32_t entries,
 
 int qcow2_edit_l1_clear(struct qcow2_edit *edit, struct img_error *err)
 {
-    struct qcow2_header header = edit->header;
+    uint32_t entries = edit->header.l1_entries;
     IMG_AUTO(img_free_ptr)
-    uint64_t *table =
-        img_calloc((size_t)header.l1_entries + 1, sizeof(*table), err);
+    uint64_t *table = img_calloc((size_t)entries + 1, sizeof(*table), err);
 
-    if (!table || table_switch(edit, &table, &header, err)) {
+    if (!table ||
+        table_switch(edit, &table, entries, edit->header.virtual_len, err)) {
         return -1;
     }
     qcow2_cache_drop(&edit->l2, NULL);

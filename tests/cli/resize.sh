@@ -128,3 +128,14 @@ refuses 1 'loose.qcow2: refcount: found 0 for a cluster that was in use, '\
 'and some of that may still take up space (qemu-img check -r leaks) '\
 '(offset 393216)' resize -q -f qcow2 --shrink loose.qcow2 1M
 [ "$(virtual loose.qcow2)" -eq 1048576 ] || fail 'not 1 MiB'
+
+# So large an L1 table that the refcount table has to move to count it: the
+# header names both of the new ones afterwards.
+qemu-img create -q -f qcow2 -o cluster_size=512 small.qcow2 64K
+fill small.qcow2 5 0 64K
+cp small.qcow2 wanted.qcow2
+run resize -f qcow2 small.qcow2 64G
+expect_exit 0
+expect_no_stderr
+expect_sound small.qcow2
+expect_equal small.qcow2 wanted.qcow2
