@@ -118,28 +118,42 @@ static int commit(const char *top, uint8_t flags, char **base)
     return ret;
 }
 
-/* The name of the file at PATH, and the format that it is of. */
-static const char *name_of(const char *path, const char **format)
+static const char *name_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    const char *name = slash != NULL ? slash + 1 : path;
 
-    *format = strstr(name, ".qcow2") != NULL ? "qcow2" : "raw";
-    return name;
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* As what the chain of TOP reads the layer BASE: a file that looks like qcow2
+   may be raw there. */
+static const char *format_of(const char *top, const char *base)
+{
+    struct chain *chain = folder_open(top, "qcow2");
+    const char *format = NULL;
+
+    for (size_t i = 0; chain != NULL && i < chain_depth(chain); i++) {
+        const struct chain_layer *layer = chain_layer_at(chain, i);
+
+        if (strcmp(name_of(chain_layer_path(layer)), name_of(base)) == 0) {
+            format = chain_layer_format(layer);
+        }
+    }
+    chain_free(chain);
+    fuzz_require(format != NULL);
+    return format;
 }
 
 static void commit_fuzzed(uint8_t flags, const struct promise *promise)
 {
     char *base = NULL;
-    const char *format;
     int ret = commit(FUZZ_IMAGE, flags, &base);
 
     promise_require_clean(promise, ret < 0);
     promise_require_contents(promise, promise->guest.len);
     if (ret == 0 && !(flags & FLAG_DRY_RUN) && promise->guest.bytes != NULL) {
-        const char *name = name_of(base, &format);
-
-        require_committed(FUZZ_IMAGE, name, format, &promise->guest);
+        require_committed(FUZZ_IMAGE, name_of(base),
+                          format_of(FUZZ_IMAGE, base), &promise->guest);
     }
     free(base);
 }
@@ -149,7 +163,6 @@ static void commit_onto_fuzzed(uint8_t flags, const struct promise *promise)
 {
     struct guest before;
     char *base = NULL;
-    const char *format;
     int ret;
 
     put_overlay();
@@ -161,9 +174,8 @@ static void commit_onto_fuzzed(uint8_t flags, const struct promise *promise)
         if (ret < 0 || (flags & FLAG_DRY_RUN)) {
             require_committed(OVERLAY, OVERLAY, "qcow2", &before);
         } else {
-            const char *name = name_of(base, &format);
-
-            require_committed(OVERLAY, name, format, &before);
+            require_committed(OVERLAY, name_of(base), format_of(OVERLAY, base),
+                              &before);
         }
     }
     guest_free(&before);
