@@ -114,11 +114,12 @@ expect_untouched
 
 # Other names beside the first change, which clears what nobody knows of the
 # header's autoclear bits: the name that stays is still the one that it was.
-qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2
+truncate -s 1M flat.raw
+qemu-img create -q -f qcow2 -u -b flat.raw -F qcow2 over.qcow2 1M
 poke over.qcow2 88 8000000000000000
 run amend -f qcow2 -o backing_fmt=raw,lazy_refcounts=on over.qcow2
 expect_exit 0
 expect_no_stderr
 qemu-img info -U --output json over.qcow2 >"$test_dir/stdout"
-expect_json 'doc["backing-filename"] == "base.qcow2"'
+expect_json 'doc["backing-filename"] == "flat.raw"'
 expect_json 'doc["backing-filename-format"] == "raw"'
