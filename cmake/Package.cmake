@@ -5,7 +5,7 @@
 include(CMakePackageConfigHelpers)
 
 set(rooms img_base img_io img_engine img_format qcow2_codec qcow2_image
-    qcow2_fresh qcow2_edit chain_graph chain_ops)
+    qcow2_fresh qcow2_edit qcow2_repair chain_graph chain_ops)
 set(version_script ${CMAKE_CURRENT_LIST_DIR}/libimgchain.map)
 
 # All rooms in one library, from the objects that their archives hold. What is

@@ -9,8 +9,8 @@ declare -A room_of=(
     [img/hash.h]=base [img/json.h]=base [img/memory.h]=base [img/size.h]=base
     [img/visibility.h]=base
     [img/roots.h]=io [img/extent.h]=format
-    [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/engine.h]=engine
-    [img/reader.h]=engine
+    [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
+    [img/engine.h]=engine [img/reader.h]=engine
     [img/format.h]=format [img/image.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec
     [qcow2/extensions.h]=codec [qcow2/entry.h]=codec
@@ -18,7 +18,7 @@ declare -A room_of=(
     [qcow2/bitmap.h]=codec [qcow2/inflate.h]=codec
     [qcow2/deflate.h]=codec [qcow2/create.h]=codec
     [qcow2/image.h]=image [qcow2/check.h]=image
-    [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit
+    [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit [qcow2/repair.h]=repair
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
     [chain/links.h]=graph
@@ -35,9 +35,10 @@ declare -A sees=(
     [qcow2/image]='base io engine format codec image'
     [qcow2/fresh]='base io codec fresh'
     [qcow2/edit]='base io format codec image fresh edit'
+    [qcow2/repair]='base io format codec image repair'
     [chain/graph]='base io format codec image graph'
-    [chain/ops]='base io engine format codec image fresh edit graph ops'
-    [tools]='base io engine format codec image fresh edit graph ops')
+    [chain/ops]='base io engine format codec image fresh edit repair graph ops'
+    [tools]='base io engine format codec image fresh edit repair graph ops')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
@@ -89,7 +90,7 @@ done
 # Public headers keep to the same arrows.
 for header in "${!room_of[@]}"; do
     case ${room_of[$header]} in
-    codec | image | fresh | edit) folder=qcow2 ;;
+    codec | image | fresh | edit | repair) folder=qcow2 ;;
     graph | ops) folder=chain ;;
     *) folder=libimg ;;
     esac
