@@ -11,6 +11,7 @@
 #include <qcow2/image.h>
 
 #include "check_problem.h"
+#include "check_repair.h"
 #include "command.h"
 #include "message.h"
 #include "output.h"
@@ -32,8 +33,14 @@ enum {
 #define PROBLEMS_MAX 10000u
 
 const struct option_spec check_options[] = {
-    {'r', "repair", "leaks|all", "refused: this version repairs nothing",
+    {'r', "repair", "leaks|all", "put right what is wrong, and check again",
      option_text, offsetof(struct check_values, repair)},
+    {0, "dry-run", NULL, "with -r or --undo: show what would be done",
+     option_flag, offsetof(struct check_values, dry_run)},
+    {0, "no-undo", NULL, "with -r: keep no record of what is changed",
+     option_flag, offsetof(struct check_values, no_undo)},
+    {0, "undo", "RECORD", "put back what a repair changed", option_text,
+     offsetof(struct check_values, undo)},
     {0, "backing-chain", NULL, "check every qcow2 image of the chain",
      option_flag, offsetof(struct check_values, backing_chain)},
     {'T', "cache", "CACHE", "none: read past the page cache", option_cache,
@@ -132,6 +139,17 @@ static int code_of(const struct qcow2_check_result *result)
         return CHECK_CORRUPT;
     }
     return result->leaks > 0 ? CHECK_LEAKS : CHECK_CLEAN;
+}
+
+int check_repair_code(const struct qcow2_check_result *result)
+{
+    return code_of(result);
+}
+
+void check_repair_summary(struct output *out,
+                          const struct qcow2_check_result *result)
+{
+    put_summary(out, result);
 }
 
 /* What one run works with. */
@@ -309,9 +327,8 @@ int cmd_check(void *opaque, char **operands, int nr)
     char name[IMG_ERROR_PATH_MAX];
     int code;
 
-    if (values->repair) {
-        message_failed("option -r: repair is not available in this version");
-        return CHECK_NOT_DONE;
+    if (check_wants_repair(values)) {
+        return check_repair(values, operands);
     }
     code = run(&work, session_operand(&values->common, operands, nr, name,
                                       sizeof(name)));

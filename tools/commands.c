@@ -60,7 +60,7 @@ const struct command commands[] = {
         .example = "imgchain check --output json disk.qcow2",
         .notes = "Exit codes: 0 clean, 1 could not check or bad usage, 2 "
                  "corrupt, 3 leaked\nclusters only, 63 not checkable in this "
-                 "format.",
+                 "format. With -r: as it is afterwards.",
         .options = check_options,
         .values_len = sizeof(struct check_values),
         .min_operands = 1,

@@ -23,7 +23,9 @@ struct map_values {
 
 struct check_values {
     struct common_values common;
-    const char *repair;
+    const char *repair; /* -r */
+    const char *undo;   /* --undo */
+    bool dry_run, no_undo;
     bool backing_chain;
     bool direct;
 };

@@ -86,8 +86,6 @@ refuses 63 'base.raw: this image format (raw) does not support checks' \
 refuses 63 'good.qcow2: this image format (raw) does not support checks' \
     check -f raw good.qcow2
 refuses 1 'nope: cannot open: No such file or directory' check nope
-refuses 1 'option -r: repair is not available in this version' \
-    check -r all good.qcow2
 for cache in none directsync writeback; do
     run check -T $cache good.qcow2
     expect_exit 0
