@@ -109,4 +109,19 @@ qemu-img create -q -f qcow2 base.qcow2 8M
 "$imgchain" resize -q -f qcow2 "$device" 12M
 "$imgchain" amend -q -f qcow2 -o lazy_refcounts=on "$device"
 qemu-img check -q -f qcow2 "$device" || fail 'check'
+
+# Repair has to find its place in front of the end of the device.
+qemu-img create -q -f qcow2 good.qcow2 4M
+qemu-io -c 'write -q -P 7 0 1M' good.qcow2
+for off in '\0\003\0\0\0\0\0\0' '\0\0\0\0\0\003\0\0'; do
+    dd if=good.qcow2 of="$device" conv=notrunc status=none
+    # refcount_table_offset: past the end, or that of the L1 table.
+    printf '%b' "$off" | dd of="$device" bs=1 seek=48 conv=notrunc status=none
+    "$imgchain" check -q -r all -f qcow2 "$device" ||
+        fail "check -r all: exit $?"
+    qemu-img check -q -f qcow2 "$device" || fail "not repaired ($off)"
+    qemu-img compare -q -f qcow2 -F qcow2 "$device" good.qcow2 ||
+        fail "repaired, but other contents ($off)"
+done
+[ ! -e "$device.imgchain-repair" ] || fail 'a record next to a device'
 echo 'written_devices: ok'

@@ -2,6 +2,8 @@
 """One run of each command that writes, over the same small images."""
 
 import dataclasses
+import os
+import shutil
 
 import trial
 
@@ -25,6 +27,8 @@ EXAMPLES = [
                       "top.qcow2"], changed=["top.qcow2"]),
     Example("resize", ["resize", "-q", "-f", "qcow2", "top.qcow2", "600M"],
             changed=["top.qcow2"]),
+    Example("check -r", ["check", "-q", "-r", "all", "-f", "qcow2",
+                         "leaky.qcow2"], changed=["leaky.qcow2"]),
     Example("copy", ["copy", "-q", "-f", "qcow2", "-O", "qcow2", "top.qcow2",
                      "dest.qcow2"], made=["dest.qcow2"]),
     Example("copy over", ["copy", "-q", "-f", "qcow2", "-O", "qcow2",
@@ -51,9 +55,21 @@ EXAMPLES = [
 ]
 
 
+def leak(path):
+    """Clusters behind the end that are counted, but used by nobody."""
+    with open(path, "r+b") as file:
+        file.seek(48)
+        file.seek(int.from_bytes(file.read(8), "big"))
+        block = int.from_bytes(file.read(8), "big")
+        clusters = file.seek(0, os.SEEK_END) >> 16
+        file.truncate((clusters + 9) << 16)
+        file.seek(block + 2 * clusters)
+        file.write(b"\0\1" * 9)
+
+
 def build(folder):
     """top.qcow2 over old.qcow2; new.qcow2 to rebase to; there.qcow2, empty,
-    to copy into."""
+    to copy into; leaky.qcow2, to be repaired."""
     for name in ("old", "new", "there"):
         trial.qemu("qemu-img", "create", "-q", "-f", "qcow2", f"{name}.qcow2",
                    "1M", cwd=folder)
@@ -65,3 +81,6 @@ def build(folder):
                "write -q -z 512k 64k", "new.qcow2", cwd=folder)
     trial.qemu("qemu-io", "-c", "write -q -P 3 600k 100k", "-c",
                "write -q -z 64k 64k", "top.qcow2", cwd=folder)
+    shutil.copy(os.path.join(folder, "new.qcow2"),
+                os.path.join(folder, "leaky.qcow2"))
+    leak(os.path.join(folder, "leaky.qcow2"))
