@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "change.h"
+#include "check_problem.h"
 #include "message.h"
 #include "progress.h"
 #include "session.h"
@@ -117,26 +118,14 @@ static void on_step(void *opaque, const struct qcow2_repair_step *step)
 
 static void on_problem(void *opaque, const struct qcow2_problem *problem)
 {
-    const char *kind = problem->kind == QCOW2_PROBLEM_LEAK ? "leak"
-                       : problem->kind == QCOW2_PROBLEM_CORRUPTION
-                           ? "corruption"
-                           : "error";
     struct job *job = opaque;
-    struct img_error ignored;
+    struct check_sink sink = {
+        .out = job->out,
+        .problems = job->problems,
+        .width = check_line_width(),
+    };
 
-    if (job->problems) {
-        struct img_json *one = img_json_object();
-
-        img_json_set_string(one, "kind", kind);
-        img_json_set_u64(one, "offset", problem->off);
-        img_json_set_string(one, "message", problem->message);
-        img_json_push(job->problems, one);
-        return;
-    }
-    IMG_AUTO(img_free_ptr)
-    char *text = img_text(&ignored, "%s (offset %" PRIu64 ")", problem->message,
-                          problem->off);
-    put_line(job, STYLE_BAD, kind, text ? text : problem->message);
+    check_put_problem(&sink, problem);
 }
 
 static void on_progress(void *opaque, double fraction)
@@ -155,6 +144,7 @@ static void put_json(struct job *job, const struct qcow2_repair_result *result,
     img_json_set_string(json, "format", "qcow2");
     img_json_set_u64(json, "check-errors", after->check_errors);
     img_json_set_u64(json, "corruptions", after->corruptions);
+    img_json_set_u64(json, "corruptions-beyond-qemu", after->beyond_qemu);
     img_json_set_u64(json, "leaks", after->leaks);
     img_json_set_u64(json, "corruptions-fixed", result->corruptions_fixed);
     img_json_set_u64(json, "leaks-fixed", result->leaks_fixed);

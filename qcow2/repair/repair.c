@@ -94,6 +94,11 @@ static bool is_clean(const struct qcow2_check_result *result)
     return result->corruptions == 0 && result->check_errors == 0;
 }
 
+static bool has_problems(const struct qcow2_check_result *result)
+{
+    return !is_clean(result) || result->leaks > 0;
+}
+
 static bool is_marked(const struct qcow2_repair *r)
 {
     return (r->header.incompatible &
@@ -138,6 +143,7 @@ static int look(struct qcow2_repair *r, struct img_file *file,
         return -1;
     }
     take_header(r, image);
+    r->has_told = r->has_told || part->tells;
     return check(image, part, cancel, out, err);
 }
 
@@ -390,7 +396,10 @@ static int plan_and_store(struct qcow2_repair *r, struct img_error *err)
         marks_tell(r);
     }
     qcow2_plan_fini(&plan);
-    return rc;
+    /* Where nothing could be done, nothing was looked at again. */
+    return rc == 0 && !r->has_told && has_problems(&result->after)
+               ? look_again(r, err)
+               : rc;
 }
 
 static int run(struct qcow2_repair *r, struct img_error *err)

@@ -62,6 +62,7 @@ struct qcow2_repair {
     struct qcow2_header header;
     uint64_t old_len;
     bool fixes;
+    bool has_told;  /* the problems that remain */
     bool has_doubt; /* !fixes: an L2 table that cannot be counted */
 
     /* What the header will say. */

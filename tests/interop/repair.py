@@ -36,6 +36,13 @@ REFUSED = [
 ]
 
 
+def only_beyond_qemu(done):
+    """What is left is such as QEMU's check has no eye for."""
+    found = json.loads(done.stdout)
+    return found["corruptions"] == found["corruptions-beyond-qemu"] and \
+        found["check-errors"] == found["leaks"] == 0
+
+
 class Wrong(Exception):
     pass
 
@@ -116,7 +123,8 @@ class Case:
                 b"cannot unlock" not in clean.stderr:
             raise Wrong("clean for imgchain, %d for qemu-img: %s" %
                         (clean.returncode, clean.stderr.decode()[:300]))
-        if ours.returncode != 0 and self.theirs_of(was):
+        if ours.returncode != 0 and not only_beyond_qemu(ours) and \
+                self.theirs_of(was):
             raise Wrong("exit %d, qemu-img gets it clean: %s" %
                         (ours.returncode, ours.stdout.decode()[-700:]))
         compare(before, after, True)
