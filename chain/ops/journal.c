@@ -88,6 +88,14 @@ static void remove_pointers(const struct chain_journal *journal)
     }
 }
 
+static void remove_records(const struct chain_journal *journal)
+{
+    if (journal->folders_nr > 0) {
+        remove_record(journal, 0, CHAIN_RECORD_NEW_JOURNAL);
+        remove_pointers(journal);
+    }
+}
+
 static int make_records(struct chain_journal *journal, struct img_error *err)
 {
     IMG_AUTO(img_free_ptr)
@@ -116,21 +124,55 @@ int chain_journal_begin(struct chain_journal *journal, struct img_error *err)
         }
     }
     if (make_records(journal, err) < 0) {
-        chain_journal_abandon(journal);
+        remove_records(journal);
         return -1;
     }
     return 0;
 }
 
-void chain_journal_abandon(struct chain_journal *journal)
+/* After what ERR says: what remains, WHAT, where, and what to DO. */
+static void say_kept(const struct chain_journal *journal, const char *what,
+                     const char *todo, struct img_error *err)
+{
+    char shown[IMG_ERROR_TEXT_MAX / 2];
+    struct img_error said = *err;
+    const char *folder = journal->folders[0].path;
+
+    img_escape(folder, strlen(folder), shown, sizeof(shown));
+    img_fail(err, said.code, "%.400s; %s in \"%s\", %s", said.text, what, shown,
+             todo);
+    err->sys_errno = said.sys_errno;
+    img_error_set_path(err, said.path);
+}
+
+static void say_unfinished(const struct chain_journal *journal,
+                           struct img_error *err)
+{
+    char name[CHAIN_RECORD_NAME_LEN];
+    bool is_there =
+        faccessat(journal->folders[0].fd,
+                  chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name),
+                  F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+
+    say_kept(journal,
+             is_there ? "the snapshot is decided, its journal is kept"
+                      : "a power loss may bring the journal of the snapshot "
+                        "back, its files and records are kept",
+             "recover there", err);
+}
+
+void chain_journal_abandon(struct chain_journal *journal, struct img_error *err)
 {
     struct img_error ignored;
 
     /* A record must not be gone for good while a file is there for good. */
-    (void)flush_folders(journal, &ignored);
-    if (journal->folders_nr > 0) {
-        remove_record(journal, 0, CHAIN_RECORD_NEW_JOURNAL);
-        remove_pointers(journal);
+    if (flush_folders(journal, &ignored) == 0) {
+        remove_records(journal);
+    } else if (err) {
+        say_kept(journal,
+                 "a power loss may bring its files back, its records "
+                 "are kept",
+                 "the next snapshot removes both", err);
     }
 }
 
@@ -158,21 +200,32 @@ static int check_temp(const struct chain_journal *journal,
     return -1;
 }
 
+/* The journal's text is stable, under a name that decides nothing. */
 static int write_journal(const struct chain_journal *journal,
                          struct img_error *err)
 {
-    const struct chain_journal_folder *folder = &journal->folders[0];
-    char new_name[CHAIN_RECORD_NAME_LEN], name[CHAIN_RECORD_NAME_LEN];
+    char name[CHAIN_RECORD_NAME_LEN];
     int fd;
     IMG_AUTO(img_free_ptr)
     char *text = chain_journal_encode(journal, true, err);
 
-    (void)chain_record_name(CHAIN_RECORD_NEW_JOURNAL, journal->id, new_name);
-    (void)chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name);
-    if (!text || chain_record_make(folder, new_name, text, &fd, err) < 0) {
+    (void)chain_record_name(CHAIN_RECORD_NEW_JOURNAL, journal->id, name);
+    if (!text ||
+        chain_record_make(&journal->folders[0], name, text, &fd, err) < 0) {
         return -1;
     }
     close(fd);
+    return 0;
+}
+
+static int name_journal(const struct chain_journal *journal,
+                        struct img_error *err)
+{
+    const struct chain_journal_folder *folder = &journal->folders[0];
+    char new_name[CHAIN_RECORD_NAME_LEN], name[CHAIN_RECORD_NAME_LEN];
+
+    (void)chain_record_name(CHAIN_RECORD_NEW_JOURNAL, journal->id, new_name);
+    (void)chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name);
     if (renameat(folder->fd, new_name, folder->fd, name) != 0) {
         img_fail_sys(err, errno, "cannot name the journal");
         img_error_set_path(err, folder->path);
@@ -196,20 +249,26 @@ static int undecide(struct chain_journal *journal, struct img_error *err)
     return chain_folder_flush(folder, err);
 }
 
-int chain_journal_decide(struct chain_journal *journal, struct img_error *err)
+int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
+                         struct img_error *err)
 {
     struct img_error ignored;
 
+    *is_kept = false;
     for (size_t i = 0; i < journal->files_nr; i++) {
         if (check_temp(journal, &journal->files[i], err) < 0) {
             return -1;
         }
     }
-    if (flush_folders(journal, err) < 0) {
+    if (flush_folders(journal, err) < 0 || write_journal(journal, err) < 0) {
         return -1;
     }
-    if (write_journal(journal, err) < 0) {
-        (void)undecide(journal, &ignored);
+    if (name_journal(journal, err) < 0) {
+        /* While the journal may be stable, so are the files. */
+        *is_kept = undecide(journal, &ignored) < 0;
+        if (*is_kept) {
+            say_unfinished(journal, err);
+        }
         return -1;
     }
     return 0;
@@ -257,22 +316,6 @@ static int take_back(struct chain_journal *journal, size_t nr)
         (void)unlinkat(journal->folders[file->folder].fd, file->temp, 0);
     }
     return 0;
-}
-
-static void say_unfinished(const struct chain_journal *journal,
-                           struct img_error *err)
-{
-    char shown[IMG_ERROR_TEXT_MAX / 2];
-    struct img_error said = *err;
-    const char *folder = journal->folders[0].path;
-
-    img_escape(folder, strlen(folder), shown, sizeof(shown));
-    img_fail(err, said.code,
-             "%.400s; the snapshot is decided, its journal is kept in \"%s\", "
-             "recover there",
-             said.text, shown);
-    err->sys_errno = said.sys_errno;
-    img_error_set_path(err, said.path);
 }
 
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err)

@@ -139,9 +139,14 @@ int chain_record_make(const struct chain_journal_folder *folder,
  * After a failure nothing of them is left.
  */
 int chain_journal_begin(struct chain_journal *journal, struct img_error *err);
-/* All files are complete and stable under their temporary names (temp, ino
-   and len are set): the journal appears. */
-int chain_journal_decide(struct chain_journal *journal, struct img_error *err);
+/*
+ * All files are complete and stable under their temporary names (temp, ino
+ * and len are set): the journal appears. After a failure nothing is decided;
+ * or it is not known whether it is, *is_kept is set, and files and records
+ * have to stay for a recovery: the text says so.
+ */
+int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
+                         struct img_error *err);
 /*
  * Give the names, and forget the journal. When a name cannot be given all is
  * as before chain_journal_decide, or the text says how to go on: then
@@ -149,8 +154,12 @@ int chain_journal_decide(struct chain_journal *journal, struct img_error *err);
  */
 int chain_journal_finish(struct chain_journal *journal, bool *is_undone,
                          struct img_error *err);
-/* The files are removed; so are the records now. */
-void chain_journal_abandon(struct chain_journal *journal);
+/*
+ * The files are removed; so are the records now, unless that the files are
+ * gone cannot be made stable: then ERR (NULL: none) says so, too.
+ */
+void chain_journal_abandon(struct chain_journal *journal,
+                           struct img_error *err);
 
 /* ---- What a killed run left (journal_recover.c). */
 

@@ -93,24 +93,38 @@ static int undo_folder(const struct chain_recovery *recovery,
     return chain_folder_flush(folder, err);
 }
 
+/* A folder that is not there any more holds nothing any more. */
+static int open_folders(struct chain_journal *journal, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (journal->folders[i].fd < 0 &&
+            chain_folder_open(&journal->folders[i], err) < 0 &&
+            err->code != IMG_NOT_FOUND && err->code != IMG_CHANGED) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int chain_journal_undo(struct chain_journal *journal,
                        const struct chain_recovery *recovery,
                        struct img_error *err)
 {
+    if (open_folders(journal, err) < 0) {
+        return -1;
+    }
+    /* A journal that was taken away must not come back without the files. */
+    if (journal->folders[0].fd >= 0 &&
+        chain_folder_flush(&journal->folders[0], err) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < journal->folders_nr; i++) {
-        /* A folder that is not there any more holds nothing any more. */
-        if (journal->folders[i].fd < 0 &&
-            chain_folder_open(&journal->folders[i], err) < 0) {
-            if (err->code != IMG_NOT_FOUND && err->code != IMG_CHANGED) {
-                return -1;
-            }
-            continue;
-        }
-        if (undo_folder(recovery, journal, i, err) < 0) {
+        if (journal->folders[i].fd >= 0 &&
+            undo_folder(recovery, journal, i, err) < 0) {
             return -1;
         }
     }
-    chain_journal_abandon(journal);
+    chain_journal_abandon(journal, NULL);
     return 0;
 }
 
@@ -212,6 +226,10 @@ int chain_journal_complete(struct chain_journal *journal,
         if (chain_folder_open(&journal->folders[i], err) < 0) {
             return -1;
         }
+    }
+    /* It may have been killed before its decision was stable. */
+    if (chain_folder_flush(&journal->folders[0], err) < 0) {
+        return -1;
     }
     /* What stands in the way of one stands in the way of all. */
     for (size_t i = 0; i < journal->files_nr; i++) {

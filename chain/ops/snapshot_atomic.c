@@ -114,27 +114,31 @@ static void drop_files(const struct chain_snapshot_run *run)
     }
 }
 
+/* From here on the journal, or who recovers, says what becomes of the files. */
+static void keep_files(const struct chain_snapshot_run *run)
+{
+    for (size_t i = 0; i < run->request->disks_nr; i++) {
+        img_newfile_keep(run->jobs[i].creation.newfile);
+    }
+}
+
 static int prepare(const struct chain_snapshot_run *run,
-                   struct chain_journal *journal, struct img_error *err)
+                   struct chain_journal *journal, bool *is_kept,
+                   struct img_error *err)
 {
     return note_files(journal, run, err) < 0 ||
                    chain_snapshot_check_cancel(run, err) < 0
                ? -1
-               : chain_journal_decide(journal, err);
+               : chain_journal_decide(journal, is_kept, err);
 }
 
-static int finish(const struct chain_snapshot_run *run,
-                  struct chain_journal *journal, struct img_error *err)
+static int finish(struct chain_journal *journal, struct img_error *err)
 {
     bool is_undone;
-
-    /* From here on the journal says what becomes of the files. */
-    for (size_t i = 0; i < run->request->disks_nr; i++) {
-        img_newfile_keep(run->jobs[i].creation.newfile);
-    }
     int r = chain_journal_finish(journal, &is_undone, err);
+
     if (r < 0 && is_undone) {
-        chain_journal_abandon(journal);
+        chain_journal_abandon(journal, err);
     }
     return r;
 }
@@ -142,19 +146,26 @@ static int finish(const struct chain_snapshot_run *run,
 static int run_with(struct chain_snapshot_run *run,
                     struct chain_journal *journal, struct img_error *err)
 {
+    bool is_kept = false;
+
     if (chain_journal_begin(journal, err) < 0) {
         return -1;
     }
     int r = chain_snapshot_write(run, CHAIN_CREATION_NAMED, err);
     if (r == 0 && !run->result->is_refused) {
-        r = prepare(run, journal, err);
+        r = prepare(run, journal, &is_kept, err);
+    }
+    if (is_kept) {
+        keep_files(run);
+        return r;
     }
     if (r < 0 || run->result->is_refused) {
         drop_files(run);
-        chain_journal_abandon(journal);
+        chain_journal_abandon(journal, r < 0 ? err : NULL);
         return r;
     }
-    return finish(run, journal, err);
+    keep_files(run);
+    return finish(journal, err);
 }
 
 int chain_snapshot_atomic(struct chain_snapshot_run *run, struct img_error *err)

@@ -47,17 +47,38 @@ class Snapshot(trial.Scenario):
             self.overlays[overlay] = active
             self.args += ["--disk", f"{active}={overlay},format={fmt}"]
         self.first = None
-        if rng.randrange(3) == 0:
+        fate = rng.randrange(3)
+        if fate == 0:
             self.plan = self.taken_name()
             self.counts[("a name is taken", "yes")] += 1
+        elif fate == 1:
+            self.plan = self.broken_flush()
+            self.counts[("a flush fails", "yes")] += 1
 
-    def taken_name(self):
-        """The plan in which one of the names turns out to be taken."""
+    def rehearse(self):
+        """The calls of a run of which nothing stays."""
         with tempfile.TemporaryDirectory() as work:
             folder = os.path.join(work, "files")
             shutil.copytree(self.folder, folder)
-            log = calls.record(folder, self.args, os.path.join(work, "log"))
-        names = [number for number, call in enumerate(log, 1)
+            return calls.record(folder, self.args, os.path.join(work, "log"))
+
+    def broken_flush(self):
+        """The plan in which one of the folders' flushes fails, and all after
+        it: as often as not the one that is to make the decision stable."""
+        log = self.rehearse()
+        first = next(number for number, call in enumerate(log, 1)
+                     if call.kind == calls.Kind.RENAME
+                     and RECORD.search(call.path2))
+        flushes = [number for number, call in enumerate(log, 1)
+                   if call.kind == calls.Kind.FLUSH_DIR]
+        chosen = self.rng.choice(flushes)
+        if self.rng.randrange(2):
+            chosen = next(number for number in flushes if number > first)
+        return f"{chosen}*:{errno.EIO}"
+
+    def taken_name(self):
+        """The plan in which one of the names turns out to be taken."""
+        names = [number for number, call in enumerate(self.rehearse(), 1)
                  if call.kind == calls.Kind.RENAME
                  and not RECORD.search(call.path2)]
         return f"{self.rng.choice(names)}:{errno.EEXIST}"
@@ -141,7 +162,8 @@ def main():
                       stdout=subprocess.DEVNULL).returncode != 0:
         sys.exit("no imgchain snapshot")
     trial.main(Snapshot, default_number=12, first_seed=1, min_states=800,
-               needed=["outcome", "recovery", "a name is taken"])
+               needed=["outcome", "recovery", "a name is taken",
+                       "a flush fails"])
 
 
 if __name__ == "__main__":

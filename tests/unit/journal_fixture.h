@@ -144,8 +144,10 @@ static inline void run_to_files(void)
 
 static inline void run_to_decision(void)
 {
+    bool is_kept;
+
     run_to_files();
-    unit_ok(chain_journal_decide(&journal, &err), &err);
+    unit_ok(chain_journal_decide(&journal, &is_kept, &err), &err);
 }
 
 static inline void recover(const char *dir, const char *expected)

@@ -2,7 +2,23 @@
 /*
  * The journal of atomic snapshots: its text, and the steps of a run.
  */
+#include <errno.h>
+#include <sys/syscall.h>
+
 #include "journal_fixture.h"
+
+/* So many more succeed. */
+static unsigned good_flushes = 1000;
+
+int fsync(int fd)
+{
+    if (good_flushes == 0) {
+        errno = EIO;
+        return -1;
+    }
+    good_flushes--;
+    return (int)syscall(SYS_fsync, fd);
+}
 
 /* ---- Text. */
 
@@ -188,14 +204,14 @@ END_TEST
 
 START_TEST(test_run_gives_all_names)
 {
-    bool is_undone;
+    bool is_undone, is_kept;
 
     begin();
     run_to_records();
     expect("POINTER ", "POINTER ");
     make_temp(0, TEMP_A);
     make_temp(1, TEMP_B);
-    unit_ok(chain_journal_decide(&journal, &err), &err);
+    unit_ok(chain_journal_decide(&journal, &is_kept, &err), &err);
     expect(TEMP_A " JOURNAL POINTER ", TEMP_B " POINTER ");
     unit_ok(chain_journal_finish(&journal, &is_undone, &err), &err);
     expect("a ", "b ");
@@ -208,24 +224,105 @@ START_TEST(test_run_is_abandoned)
 {
     begin();
     run_to_records();
-    chain_journal_abandon(&journal);
+    chain_journal_abandon(&journal, NULL);
     expect("", "");
     chain_journal_fini(&journal);
     end();
 }
 END_TEST
 
+/* Who cannot know that the files are gone leaves who knows of them. */
+START_TEST(test_records_stay_when_files_may)
+{
+    char text[IMG_ERROR_TEXT_MAX];
+
+    begin();
+    run_to_files();
+    ck_assert_int_eq(unlink("x/" TEMP_A), 0);
+    ck_assert_int_eq(unlink("y/" TEMP_B), 0);
+    img_fail(&err, IMG_CANCELLED, "cancelled");
+    good_flushes = 1;
+    chain_journal_abandon(&journal, &err);
+    snprintf(text, sizeof(text),
+             "cancelled; a power loss may bring its files back, its records "
+             "are kept in \"%s\", the next snapshot removes both",
+             dirs[0]);
+    ck_assert_str_eq(err.text, text);
+    ck_assert_int_eq(err.code, IMG_CANCELLED);
+    expect("POINTER ", "POINTER ");
+    die();
+    good_flushes = 1000;
+    recover("y", "");
+    expect("", "");
+    end();
+}
+END_TEST
+
 START_TEST(test_decision_needs_the_files)
 {
+    bool is_kept = true;
+
     begin();
     run_to_files();
     ck_assert_int_eq(rename("y/" TEMP_B, "y/elsewhere"), 0);
-    unit_fails(chain_journal_decide(&journal, &err), &err, IMG_CHANGED,
+    unit_fails(chain_journal_decide(&journal, &is_kept, &err), &err,
+               IMG_CHANGED,
                "the new file is not in the folder that it was made in");
     ck_assert_str_eq(err.path, dirs[1]);
+    ck_assert(!is_kept);
     expect(TEMP_A " POINTER ", "POINTER elsewhere ");
     chain_journal_fini(&journal);
     end();
+}
+END_TEST
+
+/*
+ * The folders and the journal's text are flushed, then the journal's name is
+ * not: who cannot flush that it is gone does not know that it is.
+ */
+START_TEST(test_decision_that_may_be_stable_is_kept)
+{
+    bool is_kept = false;
+    char text[IMG_ERROR_TEXT_MAX];
+
+    begin();
+    run_to_files();
+    good_flushes = 3;
+    snprintf(text, sizeof(text),
+             "cannot flush the folder: Input/output error; a power loss may "
+             "bring the journal of the snapshot back, its files and records "
+             "are kept in \"%s\", recover there",
+             dirs[0]);
+    unit_fails(chain_journal_decide(&journal, &is_kept, &err), &err, IMG_IO,
+               text);
+    ck_assert_str_eq(err.path, dirs[0]);
+    ck_assert(is_kept);
+    expect(TEMP_A " POINTER ", TEMP_B " POINTER ");
+    die();
+    good_flushes = 1000;
+    recover("x", TEMP_A " removed;" TEMP_B " removed;");
+    expect("", "");
+    end();
+}
+END_TEST
+
+/* Nothing of a decision can be stable before the journal has its name. */
+START_TEST(test_decision_that_was_not_begun_is_not_kept)
+{
+    for (unsigned good = 0; good < 3; good++) {
+        bool is_kept = true;
+
+        begin();
+        run_to_files();
+        good_flushes = good;
+        ck_assert_int_eq(chain_journal_decide(&journal, &is_kept, &err), -1);
+        ck_assert_int_eq(err.code, IMG_IO);
+        ck_assert(!is_kept);
+        good_flushes = 1000;
+        expect(TEMP_A " POINTER ", TEMP_B " POINTER ");
+        chain_journal_fini(&journal);
+        end();
+    }
 }
 END_TEST
 
@@ -240,7 +337,7 @@ START_TEST(test_taken_name_takes_all_back)
                IMG_USAGE,
                "exists already: a file of that name appeared meanwhile");
     ck_assert(is_undone);
-    chain_journal_abandon(&journal);
+    chain_journal_abandon(&journal, NULL);
     expect("", "b ");
     chain_journal_fini(&journal);
     end();
@@ -276,6 +373,9 @@ END_TEST
 UNIT_SUITE("journal", test_text_keeps_every_byte, test_text_keeps_the_decision,
            test_text_refuses_what_no_run_wrote, test_text_is_bounded,
            test_temporary_names, test_record_names, test_run_gives_all_names,
-           test_run_is_abandoned, test_decision_needs_the_files,
+           test_run_is_abandoned, test_records_stay_when_files_may,
+           test_decision_needs_the_files,
+           test_decision_that_may_be_stable_is_kept,
+           test_decision_that_was_not_begun_is_not_kept,
            test_taken_name_takes_all_back,
            test_unfinished_run_says_how_to_go_on)

@@ -3,6 +3,9 @@
  * What a recovery makes of every state that a killed run can leave, and of
  * records that no run wrote.
  */
+#include <errno.h>
+
+#include "deny.h"
 #include "journal_fixture.h"
 
 /* ---- Recovery. */
@@ -340,6 +343,33 @@ START_TEST(test_another_user_s_record)
 }
 END_TEST
 
+/* That the journal is gone, or there, may not be stable yet. */
+static void unflushed(const char *x)
+{
+    die();
+    deny_argument(SYS_fsync, 0, DENY_ANY, EIO);
+    recover_fails("x", IMG_IO, "x",
+                  "cannot flush the folder: Input/output error");
+    expect(x, TEMP_B " POINTER ");
+    end();
+}
+
+START_TEST(test_nothing_is_undone_before_a_flush)
+{
+    begin();
+    run_to_files();
+    unflushed(TEMP_A " POINTER ");
+}
+END_TEST
+
+START_TEST(test_nothing_is_finished_before_a_flush)
+{
+    begin();
+    run_to_decision();
+    unflushed(TEMP_A " JOURNAL POINTER ");
+}
+END_TEST
+
 UNIT_SUITE("journal_recover", test_nothing_to_recover,
            test_live_run_is_left_alone, test_dead_before_the_decision_is_undone,
            test_dead_run_is_found_from_each_folder,
@@ -352,4 +382,6 @@ UNIT_SUITE("journal_recover", test_nothing_to_recover,
            test_folder_of_the_journal_is_needed,
            test_other_folder_that_is_gone_holds_nothing,
            test_foreign_file_is_not_named, test_record_that_is_no_plain_file,
-           test_damaged_journal_decides_nothing, test_another_user_s_record)
+           test_damaged_journal_decides_nothing, test_another_user_s_record,
+           test_nothing_is_undone_before_a_flush,
+           test_nothing_is_finished_before_a_flush)

@@ -247,7 +247,8 @@ static void leave(bool decided)
     }
     unit_ok(chain_journal_begin(&journal, &err), &err);
     if (decided) {
-        unit_ok(chain_journal_decide(&journal, &err), &err);
+        bool is_kept;
+        unit_ok(chain_journal_decide(&journal, &is_kept, &err), &err);
     }
     chain_journal_fini(&journal);
 }

@@ -20,7 +20,7 @@ static struct {
     int log_fd;
     uint64_t calls_nr;
     uint64_t plan_at; /* 0: no plan */
-    bool is_sticky, is_short, kill_before, kill_after;
+    bool is_sticky, is_flush_sticky, is_short, kill_before, kill_after;
     int plan_errno;
 } shim = {.lock = PTHREAD_MUTEX_INITIALIZER, .log_fd = -1};
 
@@ -37,6 +37,9 @@ static void parse_plan(const char *plan)
     shim.plan_at = strtoull(plan, &end, 10);
     if (*end == '+') {
         shim.is_sticky = true;
+        end++;
+    } else if (*end == '*') {
+        shim.is_flush_sticky = true;
         end++;
     }
     if (shim.plan_at == 0 || *end++ != ':') {
@@ -246,20 +249,29 @@ static bool takes_space(const struct call *call)
     }
 }
 
+/* Does the plan let it fail because one before failed? */
+static bool is_after(const struct call *call)
+{
+    enum kind kind = (enum kind)call->record.kind;
+
+    return shim.plan_at > 0 && shim.calls_nr > shim.plan_at &&
+           ((shim.is_sticky && takes_space(call)) ||
+            (shim.is_flush_sticky &&
+             (kind == KIND_FLUSH || kind == KIND_FLUSH_DIR)));
+}
+
 /* Begin a call, the lock is taken. False: it fails, errno is set. */
 bool shim_begin(struct call *call)
 {
-    bool is_it, is_after;
+    bool is_it;
 
     pthread_mutex_lock(&shim.lock);
     shim.calls_nr++;
     is_it = shim.calls_nr == shim.plan_at;
-    is_after = shim.is_sticky && shim.plan_at > 0 &&
-               shim.calls_nr > shim.plan_at && takes_space(call);
     if (is_it && shim.kill_before) {
         kill(getpid(), SIGKILL);
     }
-    if ((is_it || is_after) && shim.plan_errno != 0) {
+    if ((is_it || is_after(call)) && shim.plan_errno != 0) {
         note(call, -shim.plan_errno);
         pthread_mutex_unlock(&shim.lock);
         errno = shim.plan_errno;

@@ -8,6 +8,7 @@
  *   SYSSHIM_PLAN    what is to happen at the Nth of them (counted from 1):
  *                   "N:ERRNO"     it fails, ERRNO a number
  *                   "N+:ERRNO"    it and all that take space after it fail
+ *                   "N*:ERRNO"    it and all flushes after it fail
  *                   "N:short"     a write that writes half
  *                   "N:kill"      SIGKILL before it
  *                   "N:killafter" SIGKILL after it
