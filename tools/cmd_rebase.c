@@ -295,10 +295,12 @@ int cmd_rebase(void *opaque, char **operands, int nr)
     if (!is_sane(values)) {
         return EXIT_USAGE;
     }
+    message_written(operands[0]);
     if (change_target(change, operands[0], &path, &format, &err) < 0 ||
         session_output(&change->common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
+    message_written(path);
     fill_request(values, path, format, &request);
     if (values->undo) {
         rc = undo(values, &request, out, &err);

@@ -20,6 +20,7 @@
 static const char share_advice[] = "; use -U";
 
 static bool is_quiet, is_verbose, is_share_unknown;
+static const char *written_path;
 
 void message_set_level(bool quiet, bool verbose)
 {
@@ -72,13 +73,25 @@ static size_t put_limit(const struct img_error *err, char *at, size_t size)
     return len > 0 ? (size_t)len : 0;
 }
 
+void message_written(const char *path)
+{
+    written_path = path;
+}
+
+/* Is the advice of no use? */
+static bool is_share_vain(const struct img_error *err)
+{
+    return is_share_unknown ||
+           (written_path && strcmp(err->path, written_path) == 0);
+}
+
 void message_error(const struct img_error *err)
 {
     char line[LINE_MAX_LEN];
     int head = snprintf(line, sizeof(line), "imgchain: ");
     size_t len =
         img_error_format(err, line + head, sizeof(line) - (size_t)head);
-    char *advice = is_share_unknown && err->code == IMG_LOCKED
+    char *advice = err->code == IMG_LOCKED && is_share_vain(err)
                        ? strstr(line, share_advice)
                        : NULL;
 

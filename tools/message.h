@@ -12,6 +12,8 @@ void message_set_level(bool quiet, bool verbose);
 
 /* The command has no -U: a file in use is reported without that advice. */
 void message_without_share(void);
+/* Nor is it given about PATH, which is to be written: it would not help. */
+void message_written(const char *path);
 
 /* "imgchain: PATH: TEXT (offset N)". Printed with -q, too. */
 void message_error(const struct img_error *err);

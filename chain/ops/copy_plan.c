@@ -204,6 +204,7 @@ static int plan_backing(struct chain_copying *copying, struct img_error *err)
         }
         /* It is in the words that it is to be recorded in already. */
         dest->style = CHAIN_NAME_AS_GIVEN;
+        copying->plan.is_name_made = true;
         name = text;
     }
     if (!format) {

@@ -140,6 +140,7 @@ static int plan_backing(struct chain_job *job, struct img_error *err)
     /* It is in the words that it is to be recorded in already. */
     enum chain_name_style_wish style = job->request.style;
     job->request.style = CHAIN_NAME_AS_GIVEN;
+    job->plan.is_name_made = !job->purpose.backing_text;
     int r = name ? chain_plan_backing(&job->plan, name,
                                       chain_layer_format(layer), err)
                  : -1;

@@ -182,6 +182,23 @@ static int restyle(struct chain_create_plan *plan, const char *name,
     return plan->backing_name ? 0 : -1;
 }
 
+/* A name that was made relative may leave a root where the file does not. */
+static void advise_absolute(const struct chain_create_plan *plan,
+                            const char *name, struct img_error *err)
+{
+    struct img_error said = *err;
+
+    if (err->code == IMG_DENIED && plan->request->roots && plan->is_name_made &&
+        name[0] != '/') {
+        img_fail(err, said.code,
+                 "%.400s, by the relative name that leads there; --absolute "
+                 "records one that leaves none",
+                 said.text);
+        err->sys_errno = said.sys_errno;
+        img_error_set_path(err, said.path);
+    }
+}
+
 static int open_backing(struct chain_create_plan *plan, const char *name,
                         struct img_error *err)
 {
@@ -209,6 +226,7 @@ static int open_backing(struct chain_create_plan *plan, const char *name,
     options.allow_probe = request->allow_probe;
     options.roots = request->roots;
     if (chain_open(operand, &options, &plan->backing, err) < 0) {
+        advise_absolute(plan, name, err);
         return -1;
     }
     if (chain_depth(plan->backing) >= CHAIN_MAX_DEPTH) {

@@ -24,6 +24,7 @@ struct chain_create_plan {
     uint64_t extent_len;   /* extent_size_hint; 0: not asked for */
     bool nocow;
     bool has_size;
+    bool is_name_made; /* the backing name was computed, not given */
 };
 
 /* Format and options of REQUEST. The rest is empty, for chain_create_finish or

@@ -59,6 +59,17 @@ expect_equal elsewhere/s.qcow2 active.qcow2
 run copy --shallow --relative -f qcow2 active.qcow2 elsewhere/r.qcow2
 expect_exit 0
 expect_line 'backing file        ../base.qcow2'
+mkdir in out
+qemu-img create -q -f qcow2 in/low.qcow2 1M
+qemu-img create -q -f qcow2 -b low.qcow2 -F qcow2 in/top.qcow2
+run copy --shallow -f qcow2 --root in --root out in/top.qcow2 out/x.qcow2
+expect_exit 1
+expect_message 'out/../in/low.qcow2: lies outside the allowed folders, by the'\
+' relative name that leads there; --absolute records one that leaves none'
+run copy -q --shallow --absolute -f qcow2 --root in --root out in/top.qcow2 \
+    out/x.qcow2
+expect_exit 0
+rm -r in out
 run copy --shallow --absolute -f qcow2 active.qcow2 elsewhere/a.qcow2
 expect_exit 0
 expect_line "backing file        $PWD/base.qcow2"

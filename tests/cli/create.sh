@@ -201,6 +201,27 @@ expect_exit 1
 expect_message 'imgchain: nowhere.qcow2: cannot open: No such file'
 expect_untouched
 
+# A computed name that leaves a root: there is one that does not.
+mkdir in out
+qemu-img create -q -f qcow2 in/a.qcow2 1M
+run create -q --root in --root out --for snapshot --source in/a.qcow2 \
+    --source-format qcow2 out/x.qcow2
+expect_exit 1
+expect_message 'out/../in/a.qcow2: lies outside the allowed folders, by the'\
+' relative name that leads there; --absolute records one that leaves none'
+[ ! -e out/x.qcow2 ] || fail 'out/x.qcow2 is there'
+run create -q --root in --root out --for snapshot --source in/a.qcow2 \
+    --source-format qcow2 --absolute out/x.qcow2
+expect_exit 0
+run create -q --root in --root out -f qcow2 -b ../in/a.qcow2 -F qcow2 \
+    out/y.qcow2
+expect_exit 1
+expect_message 'out/../in/a.qcow2: lies outside the allowed folders'
+if grep -q -e --absolute "$test_dir/stderr"; then
+    fail 'advice about a name that was given'
+fi
+rm -r in out
+
 # A file that somebody uses is neither replaced nor read.
 hold a.qcow2
 run create -f qcow2 a.qcow2 1M

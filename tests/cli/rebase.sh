@@ -168,8 +168,19 @@ expect_in_use vm.qcow2
 run rebase -b templates/new.qcow2 -F qcow2 vm.qcow2
 expect_exit 1
 expect_in_use vm.qcow2
+# What does not help the real run is not offered for the dry one.
+run rebase -f qcow2 --dry-run -b templates/new.qcow2 -F qcow2 vm.qcow2
+expect_exit 1
+expect_in_use vm.qcow2
+run rebase --dry-run -b templates/new.qcow2 -F qcow2 vm.qcow2
+expect_exit 1
+expect_in_use vm.qcow2
 let_go
 hold templates/new.qcow2
+run rebase -f qcow2 --dry-run -b templates/new.qcow2 -F qcow2 vm.qcow2
+expect_exit 1
+expect_message "templates/new.qcow2: is in use by process $holder (qemu-io)"
+expect_message '; use -U to read it all the same'
 run rebase -f qcow2 -b templates/new.qcow2 -F qcow2 vm.qcow2
 expect_exit 1
 expect_message "templates/new.qcow2: is in use by process $holder (qemu-io)"
