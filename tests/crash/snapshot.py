@@ -98,6 +98,11 @@ class Snapshot(trial.Scenario):
         self.recover()
         self.judge_folder()
 
+    def judge_done(self, durable, final):
+        super().judge_done(durable, final)
+        for overlay in self.overlays:
+            self.judge_overlay(durable, overlay)
+
     def put(self, state):
         """STATE in the very folders that the journal names."""
         for root, _, files in os.walk(self.folder):

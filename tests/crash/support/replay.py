@@ -39,6 +39,22 @@ def epochs(history):
         yield stable[::-1], pending[::-1]
 
 
+def durable(history):
+    """What is there when all that was never flushed is lost in the end."""
+    flushes, stable = [], []
+    for event in reversed(history.events):
+        if isinstance(event, Flush):
+            flushes.append(event)
+        elif any(flush.settles(event) for flush in flushes):
+            stable.append(event)
+    return history.state(stable[::-1], "done, and what was not flushed lost")
+
+
+def final(history):
+    return history.state([e for e in history.events
+                          if not isinstance(e, Flush)], "the end")
+
+
 def halves(rng, number, count):
     for _ in range(count):
         bits = rng.getrandbits(number)

@@ -240,6 +240,18 @@ class Scenario:
                             f"{(wrong & -wrong).bit_length() - 1} of "
                             f"{unit} bytes")
 
+    def judge_done(self, durable, final):
+        """What is DURABLE when a run has exited with 0 is what it made, the
+        FINAL state: each name, and what the images show."""
+        if set(durable.names) != set(final.names):
+            raise Wrong(f"{sorted(durable.names)} outlive a power loss, of "
+                        f"{sorted(final.names)}")
+        for name, _ in self.tops():
+            if self.contents(durable, name) != self.contents(final, name) or \
+                    self.image(durable, name).backing != \
+                    self.image(final, name).backing:
+                raise Wrong(f"{name} is not durable")
+
     def tops(self):
         """The qcow2 images that qemu-img is to look at, and whether their
         whole chains are to be read."""
@@ -310,8 +322,7 @@ def write_files(state, folder):
 
 def check_model(history, folder):
     """All calls together give what is really there: nothing was missed."""
-    state = history.state([e for e in history.events
-                           if not isinstance(e, replay.Flush)], "the end")
+    state = replay.final(history)
     found = disk.History.of_folder(folder)
     if set(state.names) != set(found.first_names):
         raise Wrong(f"the log ends with {sorted(state.names)}, but there is "
@@ -325,6 +336,13 @@ def judge_all(scenario, history, work):
     """Every state; how many, and how many qemu-img looked at."""
     states_nr = looked_nr = 0
     place = os.path.join(work, "state")
+    if scenario.plan is None:
+        state = replay.durable(history)
+        try:
+            scenario.judge_done(state, replay.final(history))
+        except Wrong as error:
+            write_state(state, place)
+            raise Wrong(f"{state.label}: {error}") from error
     for state in replay.states(history, scenario.rng):
         states_nr += 1
         try:
