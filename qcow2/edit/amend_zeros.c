@@ -19,7 +19,7 @@
 #include <img/checked.h>
 #include <img/memory.h>
 
-/* The L2 tables of an image, each once. */
+/* The L2 tables of an image. */
 struct table_list {
     uint64_t *off;
     size_t nr, room;
@@ -81,24 +81,33 @@ static int compare_offs(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-static void make_unique(struct table_list *list)
+/* Those from FIRST on. */
+static void make_unique(struct table_list *list, size_t first)
 {
-    size_t nr = 0;
+    size_t nr = first;
 
-    if (list->nr > 0) {
-        qsort(list->off, list->nr, sizeof(*list->off), compare_offs);
+    if (list->nr > first) {
+        qsort(list->off + first, list->nr - first, sizeof(*list->off),
+              compare_offs);
     }
-    for (size_t i = 0; i < list->nr; i++) {
-        if (nr == 0 || list->off[nr - 1] != list->off[i]) {
+    for (size_t i = first; i < list->nr; i++) {
+        if (nr == first || list->off[nr - 1] != list->off[i]) {
             list->off[nr++] = list->off[i];
         }
     }
     list->nr = nr;
 }
 
+/*
+ * The active ones first: while one of them refers to a place that a snapshot
+ * has as well, its refcount must not become 1, which asks for a COPIED flag.
+ * A table that comes twice has no zero clusters left the second time.
+ */
 static int list_tables(struct qcow2_edit *edit, struct table_list *list,
                        struct img_error *err)
 {
+    size_t active_nr;
+
     for (uint32_t i = 0; i < edit->header.l1_entries; i++) {
         uint64_t off = edit->l1[i] & QCOW2_ENTRY_OFFSET_MASK;
 
@@ -106,12 +115,13 @@ static int list_tables(struct qcow2_edit *edit, struct table_list *list,
             return -1;
         }
     }
+    active_nr = list->nr;
     for (size_t i = 0; i < edit->image->snapshots_nr; i++) {
         if (list_snapshot(edit, i, list, err)) {
             return -1;
         }
     }
-    make_unique(list);
+    make_unique(list, active_nr);
     return 0;
 }
 

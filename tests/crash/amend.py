@@ -17,7 +17,10 @@ class Amend(trial.Scenario):
         self.create("base.qcow2", {}, size)
         self.scribble("base.qcow2", "qcow2", size, 4)
         self.external("top.qcow2", options)
-        self.create("top.qcow2", options, size, "base.qcow2")
+        # Zeros of an image without a backing file lose their places.
+        self.has_base = rng.randrange(4) > 0
+        self.create("top.qcow2", options, size,
+                    "base.qcow2" if self.has_base else None)
         self.scribble("top.qcow2", "qcow2", size, rng.randrange(1, 8),
                       extra="d")
         if "data_file" not in options and rng.randrange(3) == 0:
@@ -31,7 +34,8 @@ class Amend(trial.Scenario):
 
     def change(self, options):
         """Something that can be changed of an image with OPTIONS."""
-        changes = ["backing_fmt=qcow2",
+        changes = [] if not self.has_base else [
+                   "backing_fmt=qcow2",
                    "backing_file=" + "./" * 60 +
                    "base.qcow2,backing_fmt=qcow2"]
         if options["compat"] == "0.10":
@@ -60,7 +64,7 @@ class Amend(trial.Scenario):
 
     def judge_snapshots(self, state):
         image = self.image(state, "top.qcow2")
-        base = self.contents(state, "base.qcow2")
+        base = self.contents(state, "base.qcow2") if self.has_base else None
         for name, l1_off, l1_nr, size in image.snapshots():
             shown = image.contents(base, image.table(l1_off, l1_nr), size)
             self.in_snapshot = self.in_snapshot or shown
