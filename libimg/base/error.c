@@ -143,6 +143,7 @@ const char *img_code_name(enum img_code code)
         [IMG_LOOP] = "loop",
         [IMG_CHANGED] = "changed",
         [IMG_CANCELLED] = "cancelled",
+        [IMG_REFUSED] = "refused",
     };
     size_t idx = (size_t)code;
 

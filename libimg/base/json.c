@@ -44,6 +44,13 @@ const struct img_json *img_json_get(const struct img_json *object,
     return json_wrap(found);
 }
 
+struct img_json *img_json_take(const struct img_json *object, const char *key)
+{
+    const struct img_json *value = img_json_get(object, key);
+
+    return value ? json_wrap(json_object_get(json_unwrap(value))) : NULL;
+}
+
 const char *img_json_get_string(const struct img_json *object, const char *key)
 {
     return img_json_as_string(img_json_get(object, key));

@@ -16,8 +16,8 @@
  *   -2^63 and 2^64 - 1, are refused with them.)
  *
  * json-c before 0.17 does not check all of its own allocations, so a
- * process that runs out of memory in the tokener may crash there. Texts are
- * short, IMG_JSON_MAX_LEN.
+ * process that runs out of memory in the tokener may crash there. Texts from
+ * images are short, IMG_JSON_MAX_LEN.
  */
 #include <math.h>
 #include <string.h>
@@ -27,13 +27,14 @@
 
 #include "json_wrap.h"
 
-static int check_bytes(const char *text, size_t len, struct img_error *err)
+static int check_bytes(const char *text, size_t len, size_t max_len,
+                       struct img_error *err)
 {
-    if (len > IMG_JSON_MAX_LEN) {
+    if (len > max_len) {
         return img_fail(err, IMG_LIMIT,
-                        "JSON text too long: found %zu bytes, at most %u are "
+                        "JSON text too long: found %zu bytes, at most %zu are "
                         "accepted",
-                        len, IMG_JSON_MAX_LEN);
+                        len, max_len);
     }
     for (size_t i = 0, n; i < len; i += n) {
         n = img_utf8_len((const uint8_t *)text + i, len - i);
@@ -239,10 +240,10 @@ static void put_object(struct json_object **object)
     json_object_put(*object);
 }
 
-int img_json_parse(const char *text, size_t len, struct img_json **out,
-                   struct img_error *err)
+int img_json_parse_within(const char *text, size_t len, size_t max_len,
+                          struct img_json **out, struct img_error *err)
 {
-    if (check_bytes(text, len, err) < 0) {
+    if (check_bytes(text, len, max_len, err) < 0) {
         return -1;
     }
     /* The tokener sees a number's end only by what follows it: its NUL. */
@@ -272,4 +273,10 @@ int img_json_parse(const char *text, size_t len, struct img_json **out,
     }
     *out = json_wrap(img_steal(&root));
     return 0;
+}
+
+int img_json_parse(const char *text, size_t len, struct img_json **out,
+                   struct img_error *err)
+{
+    return img_json_parse_within(text, len, IMG_JSON_MAX_LEN, out, err);
 }

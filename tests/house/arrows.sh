@@ -38,6 +38,7 @@ declare -A sees=(
     [qcow2/repair]='base io format codec image repair'
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image fresh edit repair graph ops'
+    [chain/live]='base io format graph live'
     [tools]='base io engine format codec image fresh edit repair graph ops')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.

@@ -40,6 +40,8 @@ enum img_code {
     IMG_LOOP,        /* a backing chain leads back to one of its files */
     IMG_CHANGED,     /* a file changed while it was looked at */
     IMG_CANCELLED,   /* the caller asked to stop */
+    IMG_REFUSED,     /* a running QEMU, or libvirt, said no; the text has its
+                        words */
 };
 
 #define IMG_ERROR_PATH_MAX 4096

@@ -65,6 +65,9 @@ char *img_json_text(const struct img_json *value, bool pretty,
  */
 int img_json_parse(const char *text, size_t len, struct img_json **out,
                    struct img_error *err);
+/* The same for texts of up to MAX_LEN bytes, at most INT32_MAX - 1. */
+int img_json_parse_within(const char *text, size_t len, size_t max_len,
+                          struct img_json **out, struct img_error *err);
 
 enum img_json_type {
     IMG_JSON_NULL,
@@ -79,6 +82,8 @@ enum img_json_type img_json_type(const struct img_json *value);
 /* Borrowed; valid as long as OBJECT lives. */
 const struct img_json *img_json_get(const struct img_json *object,
                                     const char *key);
+/* The same value for the caller to keep and to free; NULL: it is missing. */
+struct img_json *img_json_take(const struct img_json *object, const char *key);
 const char *img_json_get_string(const struct img_json *object, const char *key);
 /* A non-negative integer, also one written as a string of digits. */
 bool img_json_get_u64(const struct img_json *object, const char *key,
