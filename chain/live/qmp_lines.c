@@ -32,7 +32,7 @@ static void close_up(struct qmp_lines *lines)
 
 static int grow(struct qmp_lines *lines, struct img_error *err)
 {
-    size_t cap = img_max(2 * lines->cap, 2 * ROOM_MIN_LEN);
+    size_t cap = img_max(2 * lines->cap, (size_t)2 * ROOM_MIN_LEN);
     char *buf;
 
     if (lines->end >= QMP_LINE_MAX_LEN) {
