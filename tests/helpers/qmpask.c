@@ -2,13 +2,14 @@
 /*
  * qmpask NAME COMMAND [ARGUMENTS [COMMAND ...]]: each command in turn through
  * the QMP client, one line of JSON for each answer, "refused: TEXT" for a
- * refusal, and at the end the events. "-" for no arguments. For scripts.
+ * refusal, and at the end the events. "-" for no arguments. "chain DEVICE"
+ * prints the layers under a device. For scripts.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../chain/live/qmp.h"
+#include "../../chain/live/nodes.h"
 
 static void fail(const struct img_error *err)
 {
@@ -59,6 +60,37 @@ static void ask(struct qmp *qmp, const char *command, const char *arguments)
     }
 }
 
+static const char *name_of(const struct live_nodes *nodes, size_t idx)
+{
+    return idx == LIVE_NO_NODE ? "-" : live_nodes_at(nodes, idx)->name;
+}
+
+/* The chain under a device: a line for each layer of it. */
+static void print_chain(struct qmp *qmp, const char *device)
+{
+    struct live_nodes *nodes;
+    struct img_error err;
+    size_t idx;
+
+    if (live_nodes_query(qmp, &nodes, &err) != 0 ||
+        live_nodes_find_device(nodes, device, &idx, &err) != 0) {
+        fail(&err);
+    }
+    while (idx != LIVE_NO_NODE) {
+        size_t format = live_nodes_skip_filters(nodes, idx);
+        const struct live_node *node = live_nodes_at(nodes, format);
+        size_t storage = live_nodes_storage(nodes, format);
+
+        (void)printf("%s %s %s %llu %s on %s %s\n", name_of(nodes, idx),
+                     node->name, node->driver,
+                     (unsigned long long)node->virtual_len,
+                     node->is_read_only ? "ro" : "rw",
+                     live_nodes_at(nodes, storage)->driver, node->filename);
+        idx = node->backing;
+    }
+    live_nodes_free(nodes);
+}
+
 int main(int argc, char **argv)
 {
     const struct qmp_options options = {.timeout_ms = 10000};
@@ -70,7 +102,13 @@ int main(int argc, char **argv)
         fail(&err);
     }
     for (int i = 2; i < argc; i += 2) {
-        ask(qmp, argv[i], i + 1 < argc ? argv[i + 1] : "-");
+        const char *argument = i + 1 < argc ? argv[i + 1] : "-";
+
+        if (strcmp(argv[i], "chain") == 0) {
+            print_chain(qmp, argument);
+        } else {
+            ask(qmp, argv[i], argument);
+        }
     }
     do {
         img_json_free(event);

@@ -13,8 +13,17 @@ stop_qemu()
     kill -9 "$qemu" 2>/dev/null || true
     wait "$qemu" 2>/dev/null || true
 }
-qemu-system-x86_64 -M none -S -display none -nodefaults \
-    -qmp unix:qmp.sock,server=on,wait=off 2>qemu.log &
+make_image base.qcow2 8M
+make_overlay top.qcow2 base.qcow2
+qemu-img create -q -f raw raw.img 4M
+qemu-system-x86_64 -M pc -m 16 -S -display none -nodefaults \
+    -qmp unix:qmp.sock,server=on,wait=off \
+    -object throttle-group,id=slow,x-bps-total=100000000 \
+    -blockdev '{"driver": "throttle", "throttle-group": "slow", "node-name":
+                "limited", "file": {"driver": "qcow2", "node-name": "top",
+                "file": {"driver": "file", "filename": "top.qcow2"}}}' \
+    -device virtio-blk-pci,drive=limited,id=vda \
+    -drive file=raw.img,format=raw,if=virtio,id=old 2>qemu.log &
 qemu=$!
 cleanup_hooks+=(stop_qemu)
 for _ in $(seq 100); do
@@ -37,6 +46,22 @@ ask 'refused: blockdev-del: Failed to find node with node-name='\''x\x0a'\''' \
     blockdev-del '{"node-name": "x\n"}'
 ask 'refused: no-such-thing: The command no-such-thing has not been found' \
     no-such-thing -
+# A device by its id, its path and its drive's name; through a filter.
+chain_of()
+{
+    "$qmpask" qmp.sock chain "$1" >answer 2>error || fail "$(cat error)"
+    sed 's/#block[0-9]*/#/g' answer
+}
+expected='limited top qcow2 8388608 rw on file top.qcow2
+# # qcow2 8388608 ro on file base.qcow2'
+[ "$(chain_of vda)" = "$expected" ] || fail "vda: found $(cat answer)"
+[ "$(chain_of /machine/peripheral/vda/virtio-backend)" = "$expected" ] ||
+    fail "the path of vda: found $(cat answer)"
+[ "$(chain_of old)" = '# # raw 4194304 rw on file raw.img' ] ||
+    fail "old: found $(cat answer)"
+! "$qmpask" qmp.sock chain vd 2>error || fail 'vd is there'
+grep -qF 'found no block device "vd" in the machine' error || fail "$(cat error)"
+
 # The schema is the longest answer that there is.
 ask '"meta-type":"enum"' query-qmp-schema
 [ "$(wc -c <answer)" -gt 100000 ] || fail 'the schema is shorter than expected'
