@@ -104,6 +104,21 @@ static int read_nodes(struct live_nodes *nodes, struct img_error *err)
     return 0;
 }
 
+static bool is_filter(const struct live_node *node)
+{
+    static const char *const filters[] = {
+        "throttle",   "copy-on-read", "copy-before-write", "mirror_top",
+        "commit_top", "preallocate",  "snapshot-access",
+    };
+
+    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+        if (strcmp(node->driver, filters[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- Edges, between the numbers that the graph gives to nodes. */
 
 /* Nodes, and what is attached to them. */
@@ -111,7 +126,8 @@ static int read_nodes(struct live_nodes *nodes, struct img_error *err)
 
 struct vertex {
     uint64_t id;
-    size_t node; /* LIVE_NO_NODE: a backend or a job */
+    size_t node;     /* LIVE_NO_NODE: a backend or a job */
+    const char *job; /* its id; NULL: it is none */
 };
 
 static int compare_vertices(const void *a, const void *b)
@@ -149,6 +165,7 @@ static int read_vertices(const struct live_nodes *nodes, struct vertex *at,
         at[i].node = strcmp(type, "block-driver") == 0
                          ? live_nodes_find(nodes, name)
                          : LIVE_NO_NODE;
+        at[i].job = strcmp(type, "block-job") == 0 ? name : NULL;
     }
     qsort(at, nr, sizeof(*at), compare_vertices);
     return 0;
@@ -170,12 +187,18 @@ static int read_edge(struct live_nodes *nodes, const struct vertex *at,
     if (child->node == LIVE_NO_NODE) {
         return 0;
     }
+    nodes->at[child->node].parents_nr++;
     if (parent->node == LIVE_NO_NODE) {
         nodes->at[child->node].is_used = true;
-    } else if (strcmp(name, "file") == 0) {
+        if (parent->job) {
+            nodes->at[child->node].job = parent->job;
+        }
+    } else if (strcmp(name, "file") == 0 || strcmp(name, "image") == 0) {
         nodes->at[parent->node].file = child->node;
     } else if (strcmp(name, "backing") == 0) {
         nodes->at[parent->node].backing = child->node;
+        nodes->at[child->node].is_backing |=
+            !is_filter(&nodes->at[parent->node]);
     }
     return 0;
 }
@@ -277,21 +300,6 @@ int live_nodes_find_device(const struct live_nodes *nodes, const char *id,
     }
     return img_fail(err, IMG_NOT_FOUND,
                     "found no block device \"%s\" in the machine", shown);
-}
-
-static bool is_filter(const struct live_node *node)
-{
-    static const char *const filters[] = {
-        "throttle",   "copy-on-read", "copy-before-write", "mirror_top",
-        "commit_top", "preallocate",  "snapshot-access",
-    };
-
-    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
-        if (strcmp(node->driver, filters[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 size_t live_nodes_skip_filters(const struct live_nodes *nodes, size_t idx)

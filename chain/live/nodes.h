@@ -22,8 +22,12 @@ struct live_node {
     const char *filename; /* as QEMU spells it; "" where it has none */
     uint64_t virtual_len;
     bool is_read_only;
-    size_t file, backing; /* its children, LIVE_NO_NODE: none */
-    bool is_used;         /* a device, an export or a job is attached to it */
+    size_t file;       /* what it lies on (of blkdebug, its image) */
+    size_t backing;    /* LIVE_NO_NODE: it has none */
+    size_t parents_nr; /* nodes, devices, exports and jobs above it */
+    const char *job;   /* a job that has it; NULL: none */
+    bool is_used;      /* a device, an export or a job is attached to it */
+    bool is_backing;   /* of another node */
 };
 
 /* A graph owns what its nodes' texts point to. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <img/memory.h>
 
@@ -226,6 +227,20 @@ void qmp_version(const struct qmp *qmp, unsigned *major, unsigned *minor)
 {
     *major = qmp->major;
     *minor = qmp->minor;
+}
+
+bool qmp_peer(const struct qmp *qmp, int *pid, unsigned *uid)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+
+    if (getsockopt(qmp->wire.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 ||
+        peer.pid <= 0) {
+        return false;
+    }
+    *pid = (int)peer.pid;
+    *uid = (unsigned)peer.uid;
+    return true;
 }
 
 /* {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, ...}}, ...}} */

@@ -38,6 +38,12 @@ void qmp_close(struct qmp *qmp);
 void qmp_version(const struct qmp *qmp, unsigned *major, unsigned *minor);
 
 /*
+ * The process at the other end (of QEMU, or of who made the socket for it) and
+ * its user; false: the kernel does not tell.
+ */
+bool qmp_peer(const struct qmp *qmp, int *pid, unsigned *uid);
+
+/*
  * Run COMMAND with ARGUMENTS (an object, taken; NULL: none) and wait for its
  * answer: *out, the caller's to free; OUT may be NULL. IMG_REFUSED: QEMU says
  * no, and the text is "COMMAND: QEMU's words". IMG_IO: the connection ended,
