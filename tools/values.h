@@ -104,6 +104,15 @@ struct snapshot_values {
     const char *recover; /* a folder */
 };
 
+struct pivot_values {
+    struct change_values change;
+    const char *qmp; /* a socket */
+    const char *device, *node, *dest;
+    struct words disks; /* --disk, as given */
+    bool shallow, reuse_external, no_pivot, abort;
+    uint64_t bandwidth; /* 0: any */
+};
+
 struct validate_values {
     struct common_values common;
     const char *source, *source_format;

@@ -24,7 +24,7 @@ declare -A room_of=(
     [chain/links.h]=graph
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
-    [chain/amend.h]=ops [chain/snapshot.h]=ops)
+    [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/pivot.h]=live)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
@@ -39,7 +39,7 @@ declare -A sees=(
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image fresh edit repair graph ops'
     [chain/live]='base io format graph live'
-    [tools]='base io engine format codec image fresh edit repair graph ops')
+    [tools]='base io engine format codec image fresh edit repair graph ops live')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
@@ -92,7 +92,7 @@ done
 for header in "${!room_of[@]}"; do
     case ${room_of[$header]} in
     codec | image | fresh | edit | repair) folder=qcow2 ;;
-    graph | ops) folder=chain ;;
+    graph | ops | live) folder=chain ;;
     *) folder=libimg ;;
     esac
     file=$folder/include/$header
