@@ -26,6 +26,7 @@ void chain_live_disk_fini(struct chain_live_disk *disk)
         layer_fini(&disk->layers[i]);
     }
     free(disk->layers);
+    free(disk->root);
     free(disk->job);
     *disk = (struct chain_live_disk){0};
 }
@@ -170,6 +171,11 @@ int live_disk_read(const struct chain_live *live,
 
     *out = (struct chain_live_disk){0};
     if (find_root(nodes, device, node, &idx, err) != 0) {
+        return -1;
+    }
+    size_t root = live_nodes_root(nodes, live_nodes_skip_filters(nodes, idx));
+    out->root = copy(live_nodes_at(nodes, root)->name, err);
+    if (!out->root) {
         return -1;
     }
     while (idx != LIVE_NO_NODE) {

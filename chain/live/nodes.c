@@ -317,6 +317,29 @@ size_t live_nodes_skip_filters(const struct live_nodes *nodes, size_t idx)
     return idx;
 }
 
+static size_t filter_over(const struct live_nodes *nodes, size_t idx)
+{
+    for (size_t i = 0; i < nodes->nr; i++) {
+        const struct live_node *node = &nodes->at[i];
+
+        if (is_filter(node) && (node->file == idx || node->backing == idx)) {
+            return i;
+        }
+    }
+    return LIVE_NO_NODE;
+}
+
+size_t live_nodes_root(const struct live_nodes *nodes, size_t idx)
+{
+    size_t over = filter_over(nodes, idx);
+
+    for (size_t i = 0; i < nodes->nr && over != LIVE_NO_NODE; i++) {
+        idx = over;
+        over = filter_over(nodes, idx);
+    }
+    return idx;
+}
+
 size_t live_nodes_storage(const struct live_nodes *nodes, size_t idx)
 {
     for (size_t i = 0; i < nodes->nr && nodes->at[idx].file != LIVE_NO_NODE;

@@ -58,6 +58,8 @@ int live_nodes_find_device(const struct live_nodes *nodes, const char *id,
  * where it is none.
  */
 size_t live_nodes_skip_filters(const struct live_nodes *nodes, size_t idx);
+/* The topmost of the filters over IDX; *IDX itself where there is none. */
+size_t live_nodes_root(const struct live_nodes *nodes, size_t idx);
 /* The protocol node (file, host_device, ...) that IDX lies on. */
 size_t live_nodes_storage(const struct live_nodes *nodes, size_t idx);
 

@@ -97,8 +97,13 @@ int pivot_job_start(const struct pivot_run *run,
     pivot_job_id(target, target->is_full, id);
     pivot_node_name(target, 'f', 0, name);
     img_json_set_string(args, "job-id", id);
-    img_json_set_string(args, "device", target->live.layers[0].node);
+    /* QEMU mirrors a root only. Filters over the active layer, a throttle,
+       are to stay: what is under them is replaced. */
+    img_json_set_string(args, "device", target->live.root);
     img_json_set_string(args, "target", name);
+    if (strcmp(target->live.root, target->live.layers[0].node) != 0) {
+        img_json_set_string(args, "replaces", target->live.layers[0].node);
+    }
     img_json_set_string(args, "sync", target->is_full ? "full" : "top");
     if (run->request->bandwidth > 0) {
         img_json_set_u64(args, "speed", run->request->bandwidth);

@@ -48,7 +48,8 @@ struct chain_live_layer {
 struct chain_live_disk {
     struct chain_live_layer *layers; /* the active one first */
     size_t nr;
-    char *job; /* a block job that has one of them; NULL: none */
+    char *root; /* the node above all filters of the active layer */
+    char *job;  /* a block job that has one of them; NULL: none */
 };
 
 /*
