@@ -151,7 +151,7 @@ static int splice(const struct pivot_run *run,
 
 static int copy(const struct pivot_run *run, struct img_error *err)
 {
-    const struct pivot_target *target = &run->targets[0];
+    const struct pivot_target *target = run->targets;
     char id[PIVOT_JOB_LEN];
 
     pivot_job_id(target, target->is_full, id);

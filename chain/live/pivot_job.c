@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <img/image.h>
 #include <img/memory.h>
 
 #include "pivot_run.h"
@@ -88,6 +89,28 @@ int pivot_job_ask(const struct pivot_run *run, const char *id,
     return rc;
 }
 
+/* The most that QEMU takes by itself for a piece that it copies. */
+#define OWN_GRANULARITY 65536u
+
+/*
+ * A piece smaller than a cluster of a destination that names a backing file is
+ * widened to the cluster by QEMU, and two that meet in one may be written in
+ * the wrong order: what the guest wrote in between is lost (seen with 7.2).
+ * Whole clusters are never widened.
+ */
+static void set_granularity(struct img_json *args,
+                            const struct pivot_target *target)
+{
+    uint64_t cluster_len =
+        target->dest
+            ? chain_layer_image(chain_layer_at(target->dest, 0))->cluster_len
+            : 0;
+
+    if (!target->is_full && cluster_len > OWN_GRANULARITY) {
+        img_json_set_u64(args, "granularity", cluster_len);
+    }
+}
+
 int pivot_job_start(const struct pivot_run *run,
                     const struct pivot_target *target, struct img_error *err)
 {
@@ -105,6 +128,7 @@ int pivot_job_start(const struct pivot_run *run,
         img_json_set_string(args, "replaces", target->live.layers[0].node);
     }
     img_json_set_string(args, "sync", target->is_full ? "full" : "top");
+    set_granularity(args, target);
     if (run->request->bandwidth > 0) {
         img_json_set_u64(args, "speed", run->request->bandwidth);
     }
