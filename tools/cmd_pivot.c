@@ -28,7 +28,7 @@ static int option_disk(void *field, const char *arg, struct img_error *err)
     const char *equals = strchr(arg, '=');
 
     if (!equals || equals == arg || !equals[1]) {
-        return img_fail(err, IMG_USAGE, "is not DEVICE=FILE");
+        return img_fail(err, IMG_USAGE, "is not ID=FILE");
     }
     if (disks->nr >= DISKS_MAX) {
         return img_fail(err, IMG_USAGE, "is over the limit of %u disks",
@@ -47,8 +47,8 @@ const struct option_spec pivot_options[] = {
     {0, "node", "NAME", "or the node of its active layer", option_text,
      AT(node)},
     {0, "dest", "FILE", "where it is to go on", option_text, AT(dest)},
-    {0, "disk", "DEVICE=FILE", "both in one (repeatable)", option_disk,
-     AT(disks)},
+    {0, "disk", "ID=FILE", "--device and --dest in one (repeatable)",
+     option_disk, AT(disks)},
     {'f', "dest-format", "FMT", "format of FILE: qcow2 (default), raw",
      option_text, AT(change.common.format)},
     {0, "shallow", NULL, "copy the active layer; FILE has the backing file",

@@ -253,14 +253,14 @@ const struct command commands[] = {
     {
         .name = "pivot",
         .summary = "Move a running machine's disk to another file, live",
-        .operands = "[snapshot|copy] --qmp SOCKET --device ID --dest FILE",
+        .operands = "[snapshot|copy] --qmp SOCKET --disk ID=FILE",
         .example =
             "imgchain pivot copy --shallow -p --qmp vm.qmp --device vda \\\n"
             "      --dest /images/moved.qcow2 --reuse-external",
         .notes = "snapshot: FILE becomes the overlay of the disk. copy (also "
                  "without a word): FILE\ngets what the disk shows, or with "
                  "--shallow what its active layer holds. Several\ndisks, "
-                 "--disk DEVICE=FILE each, go in one step: snapshots "
+                 "--disk ID=FILE each, go in one step: snapshots "
                  "only.\n\n" QEMU_CODES,
         .options = pivot_options,
         .without = WITHOUT_FD | WITHOUT_SHARE,
