@@ -18,6 +18,8 @@
 #include "pivot.h"
 #include "session.h"
 
+#define JUDGE_TRIES 3u
+
 enum chain_operation pivot_operation(const struct pivot *pivot)
 {
     switch (pivot->kind) {
@@ -245,6 +247,16 @@ static bool is_refused(const struct chain_report *report)
     return false;
 }
 
+static bool has_failed(const struct chain_report *report)
+{
+    for (size_t i = 0; i < chain_report_len(report); i++) {
+        if (chain_report_at(report, i)->result == CHAIN_CHECK_FAIL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool has_passed(const struct chain_report *report, const char *id)
 {
     for (size_t i = 0; i < chain_report_len(report); i++) {
@@ -306,6 +318,25 @@ static int validate(const struct pivot *pivot, struct pivot_disk *disk,
     return chain_validate(&request, &disk->report, err);
 }
 
+/*
+ * The active layer's tables are read while QEMU writes them: what could not be
+ * proved is tried again. What is found wrong once is wrong.
+ */
+static int validate_again(const struct pivot *pivot, struct pivot_disk *disk,
+                          const char *dest_format, struct img_error *err)
+{
+    for (unsigned i = 0; i < JUDGE_TRIES; i++) {
+        chain_report_free(img_steal(&disk->report));
+        if (validate(pivot, disk, dest_format, err) < 0) {
+            return -1;
+        }
+        if (has_failed(disk->report) || !is_refused(disk->report)) {
+            break;
+        }
+    }
+    return 0;
+}
+
 int pivot_judge(struct pivot *pivot, size_t idx, bool *accepted,
                 struct img_error *err)
 {
@@ -316,7 +347,7 @@ int pivot_judge(struct pivot *pivot, size_t idx, bool *accepted,
     bool top_only = pivot->kind == CHAIN_PIVOT_COPY;
 
     if (chain_live_disk_check(&disk->live, common->roots, top_only, err) < 0 ||
-        validate(pivot, disk, dest_format, err) < 0) {
+        validate_again(pivot, disk, dest_format, err) < 0) {
         return -1;
     }
     *accepted = !is_refused(disk->report);

@@ -154,6 +154,9 @@ static int copy(const struct pivot_run *run, struct img_error *err)
     const struct pivot_target *target = run->targets;
     char id[PIVOT_JOB_LEN];
 
+    if (!target) {
+        return img_fail(err, IMG_USAGE, "found no disk, expected one");
+    }
     pivot_job_id(target, target->is_full, id);
     if (!run->result->is_resumed && (add_dest(run, 0, err) != 0 ||
                                      pivot_job_start(run, target, err) != 0)) {

@@ -95,9 +95,9 @@ for command in "${commands[@]}"; do
     if grep -n '.\{81\}' "$test_dir/stdout"; then
         fail 'help is wider than 80 columns'
     fi
-    # What is written is shared with nobody.
+    # What is written is shared with nobody; a running disk always is.
     case $command in
-    commit | amend | resize | snapshot) shared=0 ;;
+    commit | amend | resize | snapshot | pivot) shared=0 ;;
     *) shared=1 ;;
     esac
     [ "$(grep -c '^  -U, --force-share ' "$test_dir/stdout")" -eq $shared ] ||
@@ -112,7 +112,8 @@ done
 run --help
 expect_exit 0
 for command in info map tree check compare 'validate snapshot' \
-    'validate copy' create copy rebase commit amend resize snapshot; do
+    'validate copy' create copy rebase commit amend resize snapshot \
+    pivot; do
     grep -q "^  $command  *[A-Z]" "$test_dir/stdout" || fail "no $command"
 done
 run validate --help

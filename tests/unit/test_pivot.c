@@ -300,48 +300,67 @@ static void end(struct peer *peer, struct chain_live *live)
 
 struct row {
     const char *failing;
-    unsigned failing_at;
     const char *job_error;
     const char *source_job;
-    bool is_closing;
-    enum img_code code;
     const char *text;
     const char *said;
-    enum chain_pivot_state state;
     size_t remains_nr;
+    unsigned failing_at;
+    enum img_code code;
+    enum chain_pivot_state state;
+    bool is_closing;
 };
 
 #define ADD "blockdev-add "
 #define DEL "blockdev-del "
 
 static const struct row rows[] = {
-    {"blockdev-add", 1, NULL, NULL, false, IMG_REFUSED,
-     "blockdev-add: I will not", ADD, CHAIN_PIVOT_ON_SOURCE, 0},
+    {.failing = "blockdev-add",
+     .failing_at = 1,
+     .code = IMG_REFUSED,
+     .text = "blockdev-add: I will not",
+     .said = ADD},
     /* The storage node does not stay behind. */
-    {"blockdev-add", 2, NULL, NULL, false, IMG_REFUSED,
-     "blockdev-add: I will not", ADD ADD DEL, CHAIN_PIVOT_ON_SOURCE, 0},
-    {"blockdev-mirror", 1, NULL, NULL, false, IMG_REFUSED,
-     "blockdev-mirror: I will not", ADD ADD "blockdev-mirror " DEL DEL,
-     CHAIN_PIVOT_ON_SOURCE, 0},
-    {NULL, 0, "No space left on device", NULL, false, IMG_REFUSED,
-     "the copy failed in QEMU: No space left on device",
-     ADD ADD "blockdev-mirror job-dismiss " DEL DEL, CHAIN_PIVOT_ON_SOURCE, 0},
-    {"job-complete", 1, NULL, NULL, false, IMG_REFUSED,
-     "job-complete: I will not",
-     ADD ADD
-     "blockdev-mirror job-complete block-job-cancel job-dismiss " DEL DEL,
-     CHAIN_PIVOT_ON_SOURCE, 0},
+    {.failing = "blockdev-add",
+     .failing_at = 2,
+     .code = IMG_REFUSED,
+     .text = "blockdev-add: I will not",
+     .said = ADD ADD DEL},
+    {.failing = "blockdev-mirror",
+     .failing_at = 1,
+     .code = IMG_REFUSED,
+     .text = "blockdev-mirror: I will not",
+     .said = ADD ADD "blockdev-mirror " DEL DEL},
+    {.job_error = "No space left on device",
+     .code = IMG_REFUSED,
+     .text = "the copy failed in QEMU: No space left on device",
+     .said = ADD ADD "blockdev-mirror job-dismiss " DEL DEL},
+    {.failing = "job-complete",
+     .failing_at = 1,
+     .code = IMG_REFUSED,
+     .text = "job-complete: I will not",
+     .said = ADD ADD "blockdev-mirror job-complete block-job-cancel "
+                     "job-dismiss " DEL DEL},
     /* Nobody can be asked any more. */
-    {"job-complete", 1, NULL, NULL, true, IMG_IO,
-     "QMP: the connection was closed", ADD ADD "blockdev-mirror job-complete ",
-     CHAIN_PIVOT_UNKNOWN, 0},
-    {NULL, 0, NULL, "theirs", false, IMG_LOCKED,
-     "the disk has a block job already: \"theirs\"", "", CHAIN_PIVOT_ON_SOURCE,
-     0},
+    {.failing = "job-complete",
+     .failing_at = 1,
+     .is_closing = true,
+     .code = IMG_IO,
+     .text = "QMP: the connection was closed",
+     .said = ADD ADD "blockdev-mirror job-complete ",
+     .state = CHAIN_PIVOT_UNKNOWN},
+    {.source_job = "theirs",
+     .code = IMG_LOCKED,
+     .text = "the disk has a block job already: \"theirs\"",
+     .said = ""},
     /* What cannot be taken back is told. */
-    {"blockdev-del", 1, "Input/output error", NULL, false, IMG_REFUSED,
-     "the copy failed in QEMU: Input/output error",
-     ADD ADD "blockdev-mirror job-dismiss " DEL, CHAIN_PIVOT_ON_SOURCE, 2},
+    {.failing = "blockdev-del",
+     .failing_at = 1,
+     .job_error = "Input/output error",
+     .code = IMG_REFUSED,
+     .text = "the copy failed in QEMU: Input/output error",
+     .said = ADD ADD "blockdev-mirror job-dismiss " DEL,
+     .remains_nr = 2},
 };
 
 static int pivot(struct chain_live *live, const char *format,
