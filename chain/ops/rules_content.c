@@ -44,8 +44,11 @@ static bool is_same_layer(const struct chain_layer *a,
 
     (void)img_file_fd(x, &x_base);
     (void)img_file_fd(y, &y_base);
+    /* A file that is in use may have grown between the two openings. */
     return img_file_is_same(x, y) && x_base == y_base &&
-           img_file_len(x) == img_file_len(y) &&
+           img_file_fd_len(x) == img_file_fd_len(y) &&
+           chain_layer_image(a)->virtual_len ==
+               chain_layer_image(b)->virtual_len &&
            strcmp(chain_layer_image(a)->format, chain_layer_image(b)->format) ==
                0;
 }
