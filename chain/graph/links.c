@@ -87,6 +87,7 @@ static const char *broken_id(const struct link *link)
     case IMG_MEMORY:
     case IMG_CHANGED:
     case IMG_CANCELLED:
+    case IMG_REFUSED:
         break;
     }
     return "backing-not-opened";

@@ -427,11 +427,13 @@ def case_in_use_is_refused(folder):
                          ["-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2",
                           "c.qcow2"],
                          ["--for", "snapshot", "--source", "a.qcow2",
-                          "c.qcow2"],
-                         ["-f", "qcow2", "-o", "data_file=a.qcow2", "c.qcow2",
-                          "1M"]):
+                          "c.qcow2"]):
                 done = run(IMGCHAIN, "create", *args, cwd=folder)
                 says(done, 1, who)
+            # A data file that is there is none's to replace, used or not.
+            done = run(IMGCHAIN, "create", "-f", "qcow2", "-o",
+                       "data_file=a.qcow2", "c.qcow2", "1M", cwd=folder)
+            says(done, 1, "a.qcow2: exists already")
             # The overlay of a running guest's disk is made all the same.
             must(IMGCHAIN, "create", "-U", "--for", "snapshot", "--source",
                  "a.qcow2", "--source-format", "qcow2", "c.qcow2", cwd=folder)
