@@ -179,10 +179,9 @@ static size_t feed(ZSTD_DCtx *zstd, ZSTD_outBuffer *room, const uint8_t *frame,
  * one than bounds anything is made smaller in the copy of the frame's head.
  */
 static size_t stream_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
-                           size_t frame_len, uint64_t window, uint8_t *out,
-                           size_t room_len)
+                           size_t frame_len, uint64_t window,
+                           ZSTD_outBuffer room)
 {
-    ZSTD_outBuffer room = {out, room_len, 0};
     uint8_t head[ZSTD_HEAD_LEN];
     size_t ret;
 
@@ -207,7 +206,8 @@ static size_t decode_frame(ZSTD_DCtx *zstd, const uint8_t *frame,
 {
     uint64_t window = frame_window(frame, frame_len);
 
-    return window > 0 ? stream_frame(zstd, frame, frame_len, window, out, room)
+    return window > 0 ? stream_frame(zstd, frame, frame_len, window,
+                                     (ZSTD_outBuffer){out, room, 0})
                       : ZSTD_decompressDCtx(zstd, out, room, frame, frame_len);
 }
 
