@@ -190,6 +190,12 @@ def check_descriptors(place):
         if whole.returncode != 0 or whole.stderr:
             raise trial.Wrong(f"{args}: {whole}")
         done = run(folder, args, ["prlimit", "--nofile=64"])
+        if command.startswith("check"):
+            # It checks what it could open; the rest is one of its findings.
+            if done.returncode != 1 or done.stderr or \
+                    "Too many open files" not in done.stdout:
+                raise trial.Wrong(f"{args}: {done}")
+            continue
         one_line(done)
         if "Too many open files" not in done.stderr or done.stdout:
             raise trial.Wrong(f"{args}: {done}")
