@@ -78,7 +78,7 @@ def files(folder):
     for where, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(where, name)
-            if name.endswith(".imgchain-undo"):
+            if name.endswith((".imgchain-undo", ".imgchain-repair")):
                 found[os.path.relpath(path, folder)] = "there"
                 continue
             with open(path, "rb") as file:
