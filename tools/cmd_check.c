@@ -186,7 +186,8 @@ static int image_check(const struct work *work, const struct chain_layer *layer,
                    "check");
     rc = qcow2_check(chain_layer_image(layer), &options, sink->result, err);
     progress_end();
-    if (rc < 0 && values->backing_chain && err->code != IMG_CANCELLED) {
+    if (rc < 0 && values->backing_chain && err->code != IMG_CANCELLED &&
+        err->code != IMG_MEMORY) {
         check_put_failure(sink, err);
         return 0;
     }

@@ -377,7 +377,8 @@ int chain_open(const char *operand, const struct chain_options *options,
     if ((!options->top_only || options->for_check) &&
         follow(&opener, err) < 0) {
         drop_imageless(chain);
-        if (!options->keep_broken) {
+        /* Too little memory says nothing of the chain. */
+        if (!options->keep_broken || err->code == IMG_MEMORY) {
             chain_free(chain);
             return -1;
         }
