@@ -26,6 +26,7 @@ enum img_file_kind {
     IMG_FILE_REGULAR,
     IMG_FILE_BLOCK,
     IMG_FILE_MEMORY,
+    IMG_FILE_STREAM, /* its beginning and its end, see img_file_from_stream */
 };
 
 /* What QEMU's image locking (block/file-posix.c) lets us do with a file. */
@@ -76,6 +77,21 @@ int img_file_open_fd(int fd, const char *name,
 /* A file in memory, for tests and fuzzing; copies the bytes. */
 int img_file_from_memory(const char *name, const void *bytes, size_t len,
                          struct img_file **out, struct img_error *err);
+
+/*
+ * A file that comes through the descriptor FD once, from where it stands to
+ * its end: a pipe or a socket. All of it is read, but only its first
+ * IMG_STREAM_HEAD_LEN and last IMG_STREAM_TAIL_LEN bytes are kept. Reading
+ * what lies between fails with IMG_IO and sys_errno ESPIPE. More than MAX_LEN
+ * bytes (0: no limit) are IMG_LIMIT as soon as they come; *CANCEL (may be
+ * NULL) is looked at between reads. The descriptor stays the caller's.
+ */
+#define IMG_STREAM_HEAD_LEN (8u << 20)  /* L1 tables and VHDX metadata, mostly \
+                                         */
+#define IMG_STREAM_TAIL_LEN (64u << 10) /* footers, the second GPT */
+int img_file_from_stream(int fd, const char *name, uint64_t max_len,
+                         const volatile int *cancel, struct img_file **out,
+                         struct img_error *err);
 
 /*
  * LEN bytes of INNER from OFF as a file of its own (the "offset" and "size"
