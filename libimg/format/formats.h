@@ -24,6 +24,12 @@ IMG_FORMAT_DECLARE(parallels);
 IMG_FORMAT_DECLARE(dmg);
 IMG_FORMAT_DECLARE(bochs);
 IMG_FORMAT_DECLARE(cloop);
+int img_vmdk_strict(struct img_file *file, struct img_error *err);
+int img_vmdk_complete(struct img_file *file, struct img_error *err);
+int img_vpc_strict(struct img_file *file, struct img_error *err);
+int img_vpc_complete(struct img_file *file, struct img_error *err);
+int img_vdi_complete(struct img_file *file, struct img_error *err);
+int img_vhdx_complete(struct img_file *file, struct img_error *err);
 bool img_raw_probe(const struct img_probe_bytes *bytes);
 
 /* Does the head hold the LEN bytes of MAGIC at OFF? */
@@ -49,6 +55,21 @@ void img_described_free_ptr(struct img_image **image);
  */
 int img_specific_info(const char *type, struct img_json *data,
                       struct img_json **out, struct img_error *err);
+
+/*
+ * Walk a table of NR entries of ENTRY_LEN bytes (a power of two, 64 at most)
+ * at OFF: ENTRY is called for those that are not in a hole of the file, until
+ * it returns -1. Entries past the end of the file are IMG_CORRUPT.
+ */
+int img_table_walk(struct img_file *file, uint64_t off, uint64_t nr,
+                   uint32_t entry_len,
+                   int (*entry)(void *opaque, uint64_t idx,
+                                const uint8_t *bytes, struct img_error *err),
+                   void *opaque, struct img_error *err);
+/* IMG_CORRUPT: [OFF, OFF + LEN), which WHAT IDX needs, passes FILE's end. */
+int img_fail_cut_off(const struct img_file *file, const char *what,
+                     uint64_t idx, uint64_t off, uint64_t len,
+                     struct img_error *err);
 
 /* Largest backing name that QEMU accepts, without its NUL. */
 #define IMG_BACKING_NAME_MAX 1023u

@@ -12,12 +12,16 @@
 
 #include <img/bytes.h>
 #include <img/checked.h>
+#include <img/partition.h>
 
-#define MBR_SIGNATURE_OFF 510u
 #define MBR_ENTRIES_OFF 446u
 #define MBR_ENTRY_LEN 16u
 #define MBR_ENTRIES_NR 4u
 #define MBR_TYPE_PROTECTIVE 0xee
+/* ECMA-167: volume structure descriptors. */
+#define VOLUME_OFF 32768u
+#define VOLUME_LEN 2048u
+#define VOLUME_KIND_LEN 5u
 
 int img_probe_load(struct img_file *file, uint8_t *head, uint8_t *tail,
                    struct img_probe_bytes *out, struct img_error *err)
@@ -37,24 +41,6 @@ int img_probe_load(struct img_file *file, uint8_t *head, uint8_t *tail,
     }
     return img_file_read_padded(file, tail, out->tail_len,
                                 file_len - out->tail_len, NULL, err);
-}
-
-/* A boot sector of a file system (FAT, NTFS, exFAT), not of a disk. */
-static bool is_volume_boot_sector(const uint8_t *sector)
-{
-    uint16_t sector_len = img_load_le16(sector + 11);
-    uint8_t fats_nr = sector[16];
-
-    if (memcmp(sector + 3, "NTFS    ", 8) == 0 ||
-        memcmp(sector + 3, "EXFAT   ", 8) == 0) {
-        return true;
-    }
-    /* The BIOS parameter block of FAT, and its name in either place. */
-    return (sector_len == 512 || sector_len == 1024 || sector_len == 2048 ||
-            sector_len == 4096) &&
-           (fats_nr == 1 || fats_nr == 2) &&
-           (memcmp(sector + 54, "FAT", 3) == 0 ||
-            memcmp(sector + 82, "FAT32", 5) == 0);
 }
 
 /*
@@ -96,8 +82,7 @@ static const char *partition_contents(const struct img_probe_bytes *bytes)
     static const char gpt[] = "EFI PART";
     bool is_protective;
 
-    if (!img_probe_has(bytes, MBR_SIGNATURE_OFF, "\x55\xaa", 2) ||
-        is_volume_boot_sector(bytes->head) ||
+    if (!img_mbr_is_there(bytes->head, bytes->head_len) ||
         !is_partition_table(bytes->head, &is_protective)) {
         return NULL;
     }
@@ -121,4 +106,31 @@ const char *img_probe_contents(const struct img_probe_bytes *bytes)
         return "iso";
     }
     return partition_contents(bytes);
+}
+
+/* One of the volume descriptors that begin at 32 KiB is of KIND. */
+static bool has_descriptor(const struct img_probe_bytes *bytes,
+                           const char *kind)
+{
+    return img_probe_has(bytes, VOLUME_OFF + 1, kind, VOLUME_KIND_LEN) ||
+           img_probe_has(bytes, VOLUME_OFF + VOLUME_LEN + 1, kind,
+                         VOLUME_KIND_LEN);
+}
+
+size_t img_probe_disk(const struct img_probe_bytes *bytes,
+                      const char *out[IMG_CONTENTS_MAX])
+{
+    size_t nr = 0;
+
+    if (has_descriptor(bytes, "CD001")) {
+        out[nr++] = "iso";
+    }
+    if (has_descriptor(bytes, "BEA01") || has_descriptor(bytes, "NSR02") ||
+        has_descriptor(bytes, "NSR03")) {
+        out[nr++] = "udf";
+    }
+    if (img_mbr_is_there(bytes->head, bytes->head_len)) {
+        out[nr++] = "mbr";
+    }
+    return nr;
 }

@@ -11,6 +11,7 @@
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/reference.h>
 
 #define VDI_HEADER_LEN 512u
 #define VDI_SIGNATURE_OFF 0x40u
@@ -18,6 +19,7 @@
 #define VDI_VERSION 0x00010001u
 #define VDI_BLOCK_MAX (1u << 30) /* VirtualBox writes 1 MiB */
 #define VDI_BLOCKS_MAX 0x3fffffffu
+#define VDI_BLOCK_ZERO 0xfffffffeu /* and above: no block */
 #define SECTOR_LEN 512u
 
 enum vdi_type {
@@ -99,6 +101,65 @@ static int decode_size(const uint8_t *bytes, uint64_t *virtual_len,
     return 0;
 }
 
+static int vdi_references(struct img_image *image, struct img_references *out,
+                          struct img_error *err)
+{
+    uint8_t bytes[VDI_HEADER_LEN];
+
+    if (img_file_read(image->file, bytes, sizeof(bytes), 0, err) < 0) {
+        return -1;
+    }
+    /* An undo image goes with the disk that it undoes. */
+    return img_load_le32(bytes + 0x4c) >= VDI_UNDO
+               ? img_references_add(out, IMG_REFERENCE_PARENT, NULL, err)
+               : 0;
+}
+
+static const struct img_image_ops vdi_ops = {
+    .references = vdi_references,
+    .free = img_described_free,
+};
+
+struct vdi_walk {
+    const struct img_file *file;
+    uint64_t data_off;
+    uint32_t block_len;
+};
+
+static int block_check(void *opaque, uint64_t idx, const uint8_t *bytes,
+                       struct img_error *err)
+{
+    const struct vdi_walk *walk = opaque;
+    uint32_t block = img_load_le32(bytes);
+
+    if (block >= VDI_BLOCK_ZERO) {
+        return 0;
+    }
+    uint64_t off = walk->data_off + (uint64_t)block * walk->block_len;
+    return img_range_fits(off, walk->block_len, img_file_len(walk->file))
+               ? 0
+               : img_fail_cut_off(walk->file, "VDI block", idx, off,
+                                  walk->block_len, err);
+}
+
+int img_vdi_complete(struct img_file *file, struct img_error *err)
+{
+    uint8_t bytes[VDI_HEADER_LEN];
+
+    if (img_file_read(file, bytes, sizeof(bytes), 0, err) < 0) {
+        return -1;
+    }
+    struct vdi_walk walk = {
+        .file = file,
+        .data_off = img_load_le32(bytes + 0x158),
+        .block_len = img_load_le32(bytes + 0x178),
+    };
+    uint64_t blocks = img_div_up(img_load_le64(bytes + 0x170), walk.block_len);
+    /* In a hole all blocks are number 0, of which one look is enough. */
+    return img_table_walk(file, img_load_le32(bytes + 0x154), blocks, 4,
+                          block_check, &walk, err);
+}
+
 bool img_vdi_probe(const struct img_probe_bytes *bytes)
 {
     return img_probe_has(bytes, VDI_SIGNATURE_OFF, VDI_SIGNATURE, 4);
@@ -126,6 +187,7 @@ int img_vdi_open(struct img_file *file, struct img_image **out,
     if (image == NULL) {
         return -1;
     }
+    image->ops = &vdi_ops;
     image->cluster_len = block_len;
     *out = image;
     return 0;

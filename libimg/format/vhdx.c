@@ -15,6 +15,7 @@
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/reference.h>
 
 #include "vhdx_tables.h"
 
@@ -30,6 +31,9 @@
 #define VHDX_LOCATOR_MAX 8192u /* bytes of a parent locator that are read */
 #define VHDX_LOCATOR_HEADER_LEN 20u
 #define VHDX_LOCATOR_ENTRY_LEN 12u
+#define VHDX_BITMAP_LEN (1u << 20) /* and the unit of places */
+#define VHDX_STATE_MASK 7u
+#define VHDX_STATE_PRESENT 6u /* or 7, partly present */
 
 static const struct img_vhdx_item file_parameters = {
     "file parameters",
@@ -59,6 +63,7 @@ static const struct img_vhdx_item parent_locator = {
 struct vhdx {
     uint64_t disk_len;
     uint32_t block_len;
+    uint32_t sector_len;
     bool has_parent;
 };
 
@@ -132,6 +137,7 @@ static int vhdx_load(const struct img_vhdx_metadata *metadata, struct vhdx *out,
     if (img_vhdx_item_load(metadata, &disk_size, bytes, err) < 0) {
         return -1;
     }
+    out->sector_len = sector_len;
     out->disk_len = img_load_le64(bytes);
     if (out->disk_len > VHDX_DISK_MAX || out->disk_len % sector_len != 0) {
         return img_fail(err, IMG_CORRUPT,
@@ -236,8 +242,27 @@ static int vhdx_describe(struct img_image *image, struct img_json **out,
     return img_specific_info("vhdx", data, out, err);
 }
 
+static int vhdx_references(struct img_image *image, struct img_references *out,
+                           struct img_error *err)
+{
+    IMG_AUTO(img_vhdx_metadata_fini) struct img_vhdx_metadata metadata = {0};
+    struct img_vhdx_range locator;
+    struct vhdx vhdx = {0};
+
+    if (img_vhdx_metadata_load(image->file, &metadata, err) < 0 ||
+        vhdx_load(&metadata, &vhdx, err) < 0 ||
+        img_vhdx_item_find(&metadata, &parent_locator, &locator, err) < 0) {
+        return -1;
+    }
+    /* A locator counts even where the flag denies that there is a parent. */
+    return vhdx.has_parent || locator.len > 0
+               ? img_references_add(out, IMG_REFERENCE_PARENT, NULL, err)
+               : 0;
+}
+
 static const struct img_image_ops vhdx_ops = {
     .describe = vhdx_describe,
+    .references = vhdx_references,
     .free = img_described_free,
 };
 
@@ -275,4 +300,55 @@ int img_vhdx_open(struct img_file *file, struct img_image **out,
     image->is_dirty = has_log;
     *out = image;
     return 0;
+}
+
+struct vhdx_walk {
+    const struct img_file *file;
+    uint32_t block_len;
+    uint64_t ratio; /* blocks per entry of a bitmap, which follows them */
+};
+
+static int block_check(void *opaque, uint64_t idx, const uint8_t *bytes,
+                       struct img_error *err)
+{
+    const struct vhdx_walk *walk = opaque;
+    uint64_t entry = img_load_le64(bytes);
+    bool is_bitmap = idx % (walk->ratio + 1) == walk->ratio;
+    uint64_t len = is_bitmap ? VHDX_BITMAP_LEN : walk->block_len;
+
+    if ((entry & VHDX_STATE_MASK) < VHDX_STATE_PRESENT) {
+        return 0;
+    }
+    uint64_t off = img_align_down(entry, VHDX_BITMAP_LEN);
+    return img_range_fits(off, len, img_file_len(walk->file))
+               ? 0
+               : img_fail_cut_off(walk->file, "VHDX block table entry", idx,
+                                  off, len, err);
+}
+
+int img_vhdx_complete(struct img_file *file, struct img_error *err)
+{
+    IMG_AUTO(img_vhdx_metadata_fini) struct img_vhdx_metadata metadata = {0};
+    struct img_vhdx_range table = {0};
+    struct vhdx vhdx = {0};
+
+    if (img_vhdx_metadata_load(file, &metadata, err) < 0 ||
+        vhdx_load(&metadata, &vhdx, err) < 0 ||
+        img_vhdx_bat_find(file, &table, err) < 0) {
+        return -1;
+    }
+    struct vhdx_walk walk = {
+        .file = file,
+        .block_len = vhdx.block_len,
+        .ratio = ((uint64_t)vhdx.sector_len << 23) / vhdx.block_len,
+    };
+    uint64_t blocks = img_div_up(vhdx.disk_len, vhdx.block_len);
+    uint64_t entries = blocks + (blocks > 0 ? (blocks - 1) / walk.ratio : 0);
+    if (entries * 8 > table.len) {
+        return img_fail_at(err, IMG_CORRUPT, table.off,
+                           "VHDX block table: found %" PRIu64
+                           " bytes, expected at least %" PRIu64,
+                           table.len, entries * 8);
+    }
+    return img_table_walk(file, table.off, entries, 8, block_check, &walk, err);
 }

@@ -47,7 +47,14 @@ static int check_table(const uint8_t *table, uint64_t off,
     return 0;
 }
 
-static int region_find(struct img_file *file, uint8_t *table,
+static const uint8_t bat_region[VHDX_GUID_LEN] = {
+    0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42,
+    0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08,
+};
+
+/* The region of KIND, of MIN_LEN bytes at least. */
+static int region_find(struct img_file *file, const uint8_t *kind,
+                       const char *what, uint32_t min_len, uint8_t *table,
                        struct img_vhdx_range *out, struct img_error *err)
 {
     if (img_file_read(file, table, TABLE_LEN, REGION_TABLE_OFF, err) < 0) {
@@ -60,24 +67,34 @@ static int region_find(struct img_file *file, uint8_t *table,
     for (uint32_t i = 0; i < nr; i++) {
         const uint8_t *entry =
             table + REGION_HEADER_LEN + (size_t)i * ENTRY_LEN;
-        if (memcmp(entry, metadata_region, VHDX_GUID_LEN) != 0) {
+        if (memcmp(entry, kind, VHDX_GUID_LEN) != 0) {
             continue;
         }
         out->off = img_load_le64(entry + 16);
         out->len = img_load_le32(entry + 24);
-        if (out->off < REGION_MIN_OFF || out->len < TABLE_LEN ||
+        if (out->off < REGION_MIN_OFF || out->len < min_len ||
             !img_range_fits(out->off, out->len, img_file_len(file))) {
             return img_fail_at(err, IMG_CORRUPT, REGION_TABLE_OFF,
-                               "VHDX metadata region: found %" PRIu64
+                               "VHDX %s region: found %" PRIu64
                                " bytes at offset %" PRIu64
-                               ", expected at least %u inside the file, "
-                               "behind its first MiB",
-                               out->len, out->off, TABLE_LEN);
+                               ", expected at least %" PRIu32
+                               " inside the file, behind its first MiB",
+                               what, out->len, out->off, min_len);
         }
         return 0;
     }
     return img_fail_at(err, IMG_CORRUPT, REGION_TABLE_OFF,
-                       "VHDX region table: found no metadata region");
+                       "VHDX region table: found no %s region", what);
+}
+
+int img_vhdx_bat_find(struct img_file *file, struct img_vhdx_range *out,
+                      struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) uint8_t *table = img_calloc(1, TABLE_LEN, err);
+
+    return table == NULL ? -1
+                         : region_find(file, bat_region, "block table", 0,
+                                       table, out, err);
 }
 
 int img_vhdx_metadata_load(struct img_file *file, struct img_vhdx_metadata *out,
@@ -85,7 +102,9 @@ int img_vhdx_metadata_load(struct img_file *file, struct img_vhdx_metadata *out,
 {
     IMG_AUTO(img_free_ptr) uint8_t *table = img_calloc(1, TABLE_LEN, err);
 
-    if (table == NULL || region_find(file, table, &out->region, err) < 0 ||
+    if (table == NULL ||
+        region_find(file, metadata_region, "metadata", TABLE_LEN, table,
+                    &out->region, err) < 0 ||
         img_file_read(file, table, TABLE_LEN, out->region.off, err) < 0) {
         return -1;
     }

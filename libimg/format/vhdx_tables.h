@@ -31,6 +31,10 @@ int img_vhdx_metadata_load(struct img_file *file, struct img_vhdx_metadata *out,
                            struct img_error *err);
 void img_vhdx_metadata_fini(struct img_vhdx_metadata *metadata);
 
+/* Where the block allocation table is. */
+int img_vhdx_bat_find(struct img_file *file, struct img_vhdx_range *out,
+                      struct img_error *err);
+
 /* Where the item is; out->len is 0 when the image has none. */
 int img_vhdx_item_find(const struct img_vhdx_metadata *metadata,
                        const struct img_vhdx_item *item,

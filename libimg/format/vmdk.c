@@ -15,12 +15,14 @@
 
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/reference.h>
 
 #include "vmdk_desc.h"
 #include "vmdk_sparse.h"
 
 #define SECTOR_LEN 512u
-#define PROBE_TEXT_LEN 512u /* as much as QEMU's probe gets */
+#define NO_PARENT UINT32_MAX /* as parentCID */
+#define PROBE_TEXT_LEN 512u  /* as much as QEMU's probe gets */
 
 struct vmdk {
     struct img_vmdk_sparse sparse; /* cluster_sectors 0: only a descriptor */
@@ -182,8 +184,43 @@ static int vmdk_describe(struct img_image *image, struct img_json **out,
     return img_specific_info("vmdk", data, out, err);
 }
 
+/*
+ * The one extent that the descriptor inside a sparse file lists is the file
+ * itself, by whatever name without a folder; all others are other files.
+ */
+static bool is_own_extent(const struct vmdk *vmdk, size_t idx)
+{
+    const struct img_vmdk_desc_extent *extent = &vmdk->desc.extents[idx];
+
+    return vmdk->is_sparse && idx == 0 && extent->name != NULL &&
+           strchr(extent->name, '/') == NULL &&
+           strcmp(extent->type, "SPARSE") == 0;
+}
+
+static int vmdk_references(struct img_image *image, struct img_references *out,
+                           struct img_error *err)
+{
+    IMG_AUTO(vmdk_fini) struct vmdk vmdk = {0};
+
+    if (vmdk_load(image->file, &vmdk, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < vmdk.desc.extents_nr; i++) {
+        if (!is_own_extent(&vmdk, i) &&
+            img_references_add(out, IMG_REFERENCE_EXTENT,
+                               vmdk.desc.extents[i].name, err) < 0) {
+            return -1;
+        }
+    }
+    return vmdk.desc.has_parent_cid && vmdk.desc.parent_cid != NO_PARENT &&
+                   vmdk.desc.parent_hint == NULL
+               ? img_references_add(out, IMG_REFERENCE_PARENT, NULL, err)
+               : 0;
+}
+
 static const struct img_image_ops vmdk_ops = {
     .describe = vmdk_describe,
+    .references = vmdk_references,
     .free = img_described_free,
 };
 

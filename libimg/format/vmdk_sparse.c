@@ -96,6 +96,13 @@ static int decode_header(const uint8_t *header, uint64_t file_len,
     }
     out->sectors = img_load_le64(header + 12);
     out->cluster_sectors = img_load_le64(header + 20);
+    out->table_entries = img_load_le32(header + 44);
+    if (!img_mul(img_load_le64(header + 56), SECTOR_LEN, &out->directory_off)) {
+        return img_fail_at(err, IMG_CORRUPT, 56,
+                           "VMDK grain directory: found at sector %" PRIu64
+                           ", expected inside the file",
+                           img_load_le64(header + 56));
+    }
     out->is_compressed = img_load_le16(header + 77) == COMPRESSION_DEFLATE;
     if (overhead > img_div_up(file_len, SECTOR_LEN)) {
         return img_fail_at(err, IMG_CORRUPT, 64,
@@ -161,8 +168,8 @@ int img_vmdk_sparse_load(struct img_file *file, struct img_vmdk_sparse *out,
     if (img_load_le64(header + 12) == 0 && out->desc_off != 0) {
         return 0;
     }
-    if (img_load_le64(header + 56) == DIRECTORY_AT_END &&
-        load_footer(file, header, err) < 0) {
+    out->has_footer = img_load_le64(header + 56) == DIRECTORY_AT_END;
+    if (out->has_footer && load_footer(file, header, err) < 0) {
         return -1;
     }
     return decode_header(header, img_file_len(file), out, err);

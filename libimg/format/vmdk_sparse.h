@@ -15,6 +15,10 @@ struct img_vmdk_sparse {
     bool is_compressed;
     uint64_t desc_off; /* 0: no descriptor inside */
     uint64_t desc_len;
+    /* Of hosted sparse files only, as the header or its footer has them. */
+    uint64_t directory_off;
+    uint32_t table_entries;
+    bool has_footer;
 };
 
 /* Read the hosted sparse ("KDMV") header, and its footer if that counts. */

@@ -17,6 +17,7 @@
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/reference.h>
 
 #define VPC_FOOTER_LEN 512u
 #define VPC_DYNAMIC_LEN 1024u
@@ -43,6 +44,8 @@ struct vpc {
     uint64_t dynamic_off;
     uint64_t sectors;
     uint32_t block_len;
+    uint64_t table_off; /* of the blocks, and how many are used */
+    uint64_t blocks;
 };
 
 static uint32_t checksum(const uint8_t *bytes, size_t len, size_t sum_off)
@@ -197,6 +200,8 @@ static int dynamic_load(struct img_file *file, struct vpc *vpc, uint8_t *bytes,
                            ", expected inside the file's %" PRIu64 " bytes",
                            table_off, file_len);
     }
+    vpc->table_off = table_off;
+    vpc->blocks = blocks;
     return 0;
 }
 
@@ -227,8 +232,31 @@ static int vpc_describe(struct img_image *image, struct img_json **out,
     return img_specific_info("vpc", data, out, err);
 }
 
+static int vpc_references(struct img_image *image, struct img_references *out,
+                          struct img_error *err)
+{
+    uint8_t bytes[VPC_DYNAMIC_LEN];
+    struct vpc vpc = {0};
+
+    if (footer_load(image->file, &vpc, err) < 0 ||
+        (vpc.type == VPC_DIFFERENCING &&
+         dynamic_load(image->file, &vpc, bytes, err) < 0)) {
+        return -1;
+    }
+    if (vpc.type != VPC_DIFFERENCING) {
+        return 0;
+    }
+    IMG_AUTO(img_free_ptr)
+    char *parent =
+        img_utf16_dup(bytes + VPC_PARENT_OFF, VPC_PARENT_LEN, true, err);
+    return parent == NULL
+               ? -1
+               : img_references_add(out, IMG_REFERENCE_PARENT, parent, err);
+}
+
 static const struct img_image_ops vpc_ops = {
     .describe = vpc_describe,
+    .references = vpc_references,
     .free = img_described_free,
 };
 
@@ -264,4 +292,93 @@ int img_vpc_open(struct img_file *file, struct img_image **out,
     image->cluster_len = vpc.block_len;
     *out = image;
     return 0;
+}
+
+/*
+ * A dynamic disk ends with a copy of its first sector. Readers differ in
+ * which of the two they take.
+ */
+static int tail_load(struct img_file *file, uint8_t *head, uint8_t *tail,
+                     bool *is_there, struct img_error *err)
+{
+    uint64_t file_len = img_file_len(file);
+
+    if (img_file_read(file, head, VPC_FOOTER_LEN, 0, err) < 0 ||
+        img_file_read(file, tail, VPC_FOOTER_LEN, file_len - VPC_FOOTER_LEN,
+                      err) < 0) {
+        return -1;
+    }
+    *is_there = file_len >= (uint64_t)2 * VPC_FOOTER_LEN &&
+                memcmp(tail, VPC_COOKIE, VPC_COOKIE_LEN) == 0;
+    return 0;
+}
+
+int img_vpc_strict(struct img_file *file, struct img_error *err)
+{
+    uint8_t head[VPC_FOOTER_LEN], tail[VPC_FOOTER_LEN];
+    bool has_tail = false;
+
+    if (tail_load(file, head, tail, &has_tail, err) < 0) {
+        return -1;
+    }
+    if (has_tail && memcmp(head, VPC_COOKIE, VPC_COOKIE_LEN) == 0 &&
+        memcmp(head, tail, VPC_FOOTER_LEN) != 0) {
+        return img_fail_at(err, IMG_CORRUPT,
+                           img_file_len(file) - VPC_FOOTER_LEN,
+                           "VHD footer: found another one at the end than at "
+                           "the start");
+    }
+    return 0;
+}
+
+struct vpc_walk {
+    const struct img_file *file;
+    uint64_t block_len; /* with the bitmap before it */
+};
+
+static int block_check(void *opaque, uint64_t idx, const uint8_t *bytes,
+                       struct img_error *err)
+{
+    const struct vpc_walk *walk = opaque;
+    uint32_t sector = img_load_be32(bytes);
+
+    if (sector == UINT32_MAX) {
+        return 0;
+    }
+    uint64_t off = (uint64_t)sector * SECTOR_LEN;
+    return img_range_fits(off, walk->block_len, img_file_len(walk->file))
+               ? 0
+               : img_fail_cut_off(walk->file, "VHD block", idx, off,
+                                  walk->block_len, err);
+}
+
+int img_vpc_complete(struct img_file *file, struct img_error *err)
+{
+    uint8_t bytes[VPC_DYNAMIC_LEN], tail[VPC_FOOTER_LEN];
+    struct vpc vpc = {0};
+    bool has_tail = false;
+
+    if (footer_load(file, &vpc, err) < 0 ||
+        tail_load(file, bytes, tail, &has_tail, err) < 0) {
+        return -1;
+    }
+    if (vpc.type == VPC_FIXED) {
+        return 0;
+    }
+    if (!has_tail) {
+        return img_fail(err, IMG_CORRUPT,
+                        "VHD footer: found none in the last %u bytes: the file "
+                        "is cut off",
+                        VPC_FOOTER_LEN);
+    }
+    if (dynamic_load(file, &vpc, bytes, err) < 0) {
+        return -1;
+    }
+    uint64_t bitmap_len = img_div_up(vpc.block_len / SECTOR_LEN, 8);
+    struct vpc_walk walk = {
+        .file = file,
+        .block_len = vpc.block_len + img_align_up(bitmap_len, SECTOR_LEN),
+    };
+    return img_table_walk(file, vpc.table_off, vpc.blocks, 4, block_check,
+                          &walk, err);
 }

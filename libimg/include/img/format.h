@@ -35,6 +35,19 @@ struct img_format {
     /* Open FILE (takes its own reference) as this format. */
     int (*open)(struct img_file *file, struct img_image **out,
                 struct img_error *err);
+    /*
+     * What open lets pass and a strict reader does not: an image that
+     * different readers may understand differently is IMG_CORRUPT. Only for a
+     * file that open accepts. NULL: open is strict.
+     */
+    int (*strict)(struct img_file *file, struct img_error *err);
+    /*
+     * Does the file hold all that its tables name? IMG_CORRUPT: it is cut off.
+     * Only for a file that open accepts; time and memory are bounded by what
+     * the file holds. NULL: there is nothing to look at, or it is looked at
+     * elsewhere (qcow2).
+     */
+    int (*complete)(struct img_file *file, struct img_error *err);
 };
 
 /* The formats of this room, ended by one with name NULL. raw comes last. */
@@ -54,6 +67,14 @@ int img_probe_load(struct img_file *file, uint8_t *head, uint8_t *tail,
  * which QEMU reads as such only when told), or NULL.
  */
 const char *img_probe_contents(const struct img_probe_bytes *bytes);
+/*
+ * All that is on the disk that the bytes are, by any reader's signature:
+ * "iso", "udf", "mbr" (any boot sector that is no file system's). Returns how
+ * many.
+ */
+#define IMG_CONTENTS_MAX 3u
+size_t img_probe_disk(const struct img_probe_bytes *bytes,
+                      const char *out[IMG_CONTENTS_MAX]);
 
 /*
  * A raw image over FILE. Its virtual size is the file's, rounded up to 512

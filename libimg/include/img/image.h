@@ -20,6 +20,7 @@
 #include <img/json.h>
 
 struct img_image;
+struct img_references;
 /* Scratch memory of one thread; made where decompress is implemented
    (qcow2/inflate.h). */
 struct img_inflater;
@@ -42,6 +43,12 @@ struct img_image_ops {
      */
     int (*describe)(struct img_image *image, struct img_json **out,
                     struct img_error *err);
+    /*
+     * Add what the image refers to beyond its backing_name and data file
+     * (img/reference.h). NULL: nothing.
+     */
+    int (*references)(struct img_image *image, struct img_references *out,
+                      struct img_error *err);
     void (*free)(struct img_image *image);
 };
 
