@@ -175,15 +175,23 @@ static int image_load(struct qcow2_image *q,
              : qcow2_header_decode(buf, len, &q->header, err)) ||
         extensions_load(q, buf, len, err) ||
         qcow2_header_check_file(&q->header, img_file_len(q->image.file), err) ||
-        image_fill(q, err) || qcow2_snapshots_load(q, err)) {
+        image_fill(q, err)) {
+        return -1;
+    }
+    if (!options) {
+        return 0;
+    }
+    if (qcow2_snapshots_load(q, err)) {
         return -1;
     }
     return options->snapshot ? qcow2_snapshots_select(q, options->snapshot, err)
                              : 0;
 }
 
-int qcow2_open(struct img_file *file, const struct qcow2_options *options,
-               struct img_image **out, struct img_error *err)
+/* OPTIONS NULL: without the snapshots. */
+static int image_open(struct img_file *file,
+                      const struct qcow2_options *options,
+                      struct img_image **out, struct img_error *err)
 {
     struct qcow2_image *q = img_calloc(1, sizeof(*q), err);
 
@@ -200,6 +208,18 @@ int qcow2_open(struct img_file *file, const struct qcow2_options *options,
     }
     *out = &q->image;
     return 0;
+}
+
+int qcow2_open(struct img_file *file, const struct qcow2_options *options,
+               struct img_image **out, struct img_error *err)
+{
+    return image_open(file, options, out, err);
+}
+
+int qcow2_open_first(struct img_file *file, struct img_image **out,
+                     struct img_error *err)
+{
+    return image_open(file, NULL, out, err);
 }
 
 static bool format_probe(const struct img_probe_bytes *bytes)

@@ -35,6 +35,13 @@ struct qcow2_options {
 int qcow2_open(struct img_file *file, const struct qcow2_options *options,
                struct img_image **out, struct img_error *err);
 
+/*
+ * The same without the snapshot table (image.snapshots stays empty): only the
+ * first cluster is read, for files of which not all is at hand.
+ */
+int qcow2_open_first(struct img_file *file, struct img_image **out,
+                     struct img_error *err);
+
 /* NULL when IMAGE is no qcow2 image. All borrowed. */
 const struct qcow2_header *qcow2_image_header(const struct img_image *image);
 const struct qcow2_extensions *
@@ -72,5 +79,33 @@ struct qcow2_usage {
 };
 int qcow2_image_usage(struct img_image *image, struct qcow2_usage *out,
                       struct img_error *err);
+
+/*
+ * What the active tables of a stranger's image claim, in one pass that visits
+ * each L2 table once, and none that lies in a hole of the file: the work is
+ * bounded by what the file really stores, memory by the L1 table.
+ */
+struct qcow2_survey {
+    uint64_t l1_used;         /* L1 entries that name a table */
+    uint64_t tables;          /* different tables that they name */
+    uint64_t tables_absent;   /* those in holes of the file: all zeros */
+    uint64_t mapped_clusters; /* data and compressed, as the guest sees them */
+    uint64_t compressed_clusters; /* entries, each once */
+    uint64_t stored_len;     /* bytes that compressed entries name, each once */
+    bool is_broken;          /* an entry breaks the format: */
+    struct img_error broken; /* the first one */
+    bool is_cut_off; /* an entry names what begins past the file's end */
+    uint64_t cut_off_entry, cut_off_at; /* where it stands, what it names */
+    bool is_last_partial; /* a cluster passes the end by a part of it */
+    bool has_overlap;     /* a cluster lies on header, L1, refcount or
+                             snapshot table: */
+    uint64_t overlap_entry, overlap_at;
+};
+/*
+ * Findings are no errors: -1 only when the image could not be looked at.
+ * Clusters in an external data file are not looked for.
+ */
+int qcow2_image_survey(struct img_image *image, struct qcow2_survey *out,
+                       struct img_error *err);
 
 #endif
