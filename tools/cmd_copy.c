@@ -205,12 +205,9 @@ static int show_refusal(const struct copy_values *values,
                         const struct chain_report *report)
 {
     const struct common_values *common = &values->change.common;
-    struct verdict verdict = {
-        .report = report,
-        .operation = is_shallow(values) ? CHAIN_OP_SHALLOW_COPY : CHAIN_OP_COPY,
-        .source = request->source,
-        .dest = request->dest.path,
-    };
+    struct verdict verdict = verdict_of_validate(
+        report, is_shallow(values) ? CHAIN_OP_SHALLOW_COPY : CHAIN_OP_COPY,
+        request->source, request->dest.path);
     struct img_error err;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 

@@ -190,12 +190,9 @@ static struct verdict verdict_of(const struct chain_snapshot_request *request,
                                  const struct chain_snapshot_result *result,
                                  size_t idx)
 {
-    return (struct verdict){
-        .report = result->reports[idx],
-        .operation = CHAIN_OP_SNAPSHOT,
-        .source = request->disks[idx].active,
-        .dest = request->disks[idx].overlay,
-    };
+    return verdict_of_validate(result->reports[idx], CHAIN_OP_SNAPSHOT,
+                               request->disks[idx].active,
+                               request->disks[idx].overlay);
 }
 
 static struct img_json *disk_json(const struct chain_snapshot_request *request,

@@ -6,9 +6,7 @@
  */
 #include <img/memory.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "message.h"
@@ -17,15 +15,8 @@
 #include "sandbox.h"
 #include "session.h"
 #include "signals.h"
-#include "terminal.h"
 #include "values.h"
 #include "verdict.h"
-
-enum {
-    VALIDATE_ACCEPTED = 0,
-    VALIDATE_REFUSED = 1,
-    VALIDATE_NOT_JUDGED = 2,
-};
 
 static int option_require(void *field, const char *arg, struct img_error *err)
 {
@@ -37,20 +28,6 @@ static int option_require(void *field, const char *arg, struct img_error *err)
         *require = CHAIN_REQUIRE_ABSOLUTE;
     } else {
         return img_fail(err, IMG_USAGE, "is none of relative, absolute");
-    }
-    return 0;
-}
-
-static int option_report(void *field, const char *arg, struct img_error *err)
-{
-    struct validate_values *values = field;
-
-    if (strncmp(arg, "junit=", 6) == 0 && arg[6]) {
-        values->junit = arg + 6;
-    } else if (strncmp(arg, "sarif=", 6) == 0 && arg[6]) {
-        values->sarif = arg + 6;
-    } else {
-        return img_fail(err, IMG_USAGE, "is none of junit=FILE, sarif=FILE");
     }
     return 0;
 }
@@ -86,7 +63,7 @@ static int option_report(void *field, const char *arg, struct img_error *err)
         ROW(0, "stamp", "FILE", "write down what was judged", option_text,     \
             AT(stamp)),                                                        \
         ROW(0, "report", "KIND=FILE", "a report, too; KIND: junit, sarif",     \
-            option_report, 0),                                                 \
+            option_report, AT(reports)),                                       \
         ROW(0, NULL, NULL, NULL, NULL, 0)
 
 const struct option_spec validate_snapshot_options[] = {
@@ -117,7 +94,7 @@ static void on_progress(void *opaque, uint64_t done, uint64_t total)
 /* What getopt cannot tell. Returns false after a message. */
 static bool is_sane(const struct validate_values *values)
 {
-    const char *const written[] = {values->stamp, values->junit, values->sarif};
+    const char *const judged[] = {values->source, values->dest};
 
     if (!values->source) {
         message_failed("option --source is missing: the disk's active layer");
@@ -132,10 +109,10 @@ static bool is_sane(const struct validate_values *values)
         message_failed("--raw and --dest-format name different formats");
         return false;
     }
-    for (size_t i = 0; i < sizeof(written) / sizeof(written[0]); i++) {
-        if (written[i] &&
-            (outfile_is_same(written[i], values->source) ||
-             (values->dest && outfile_is_same(written[i], values->dest)))) {
+    for (size_t i = 0; i < sizeof(judged) / sizeof(judged[0]); i++) {
+        if (verdict_files_hit(&values->reports, judged[i]) ||
+            (values->stamp && judged[i] &&
+             outfile_is_same(values->stamp, judged[i]))) {
             message_failed("a report or stamp would replace an image that is "
                            "judged");
             return false;
@@ -178,7 +155,8 @@ static int prepare(const struct validate_values *values,
                    struct chain_validate_request *request, struct output **out,
                    struct img_error *err)
 {
-    const char *const files[] = {values->junit, values->sarif, values->stamp};
+    const char *const files[] = {values->reports.junit, values->reports.sarif,
+                                 values->stamp};
     const struct common_values *common = &values->common;
 
     if (session_output(common, out, err) < 0) {
@@ -216,52 +194,6 @@ static int write_stamp(const struct chain_report *report, const char *path,
     return outfile_commit(&file, err);
 }
 
-static int write_files(const struct validate_values *values,
-                       const struct verdict *verdict, struct img_error *err)
-{
-    if (values->junit && verdict_junit(verdict, values->junit, err) < 0) {
-        return -1;
-    }
-    if (values->sarif && verdict_sarif(verdict, values->sarif, err) < 0) {
-        return -1;
-    }
-    if (values->stamp && write_stamp(verdict->report, values->stamp, err) < 0) {
-        return -1;
-    }
-    return 0;
-}
-
-static int code_of(enum chain_judgement judgement)
-{
-    switch (judgement) {
-    case CHAIN_ACCEPTED:
-        return VALIDATE_ACCEPTED;
-    case CHAIN_REFUSED:
-        return VALIDATE_REFUSED;
-    case CHAIN_NOT_JUDGED:
-        break;
-    }
-    return VALIDATE_NOT_JUDGED;
-}
-
-static int show(const struct validate_values *values,
-                const struct verdict *verdict, struct output *out,
-                struct img_error *err)
-{
-    int code = code_of(chain_report_judgement(verdict->report));
-
-    if (write_files(values, verdict, err) < 0) {
-        return session_fail(err, VALIDATE_NOT_JUDGED);
-    }
-    if (values->common.output == OUTPUT_JSON) {
-        output_json(out, verdict_json(verdict));
-    } else {
-        verdict_sheet(out, verdict, terminal_width(STDOUT_FILENO),
-                      values->common.verbose);
-    }
-    return session_finish(out, code, VALIDATE_NOT_JUDGED);
-}
-
 static int validate(struct validate_values *values,
                     enum chain_operation operation)
 {
@@ -275,7 +207,7 @@ static int validate(struct validate_values *values,
     int rc, code;
 
     if (!is_sane(values)) {
-        return VALIDATE_NOT_JUDGED;
+        return EXIT_NOT_JUDGED;
     }
     if (!dest) {
         dest = session_operand(&values->common, NULL, 0, name, sizeof(name));
@@ -284,7 +216,7 @@ static int validate(struct validate_values *values,
     request.confine = on_stage;
     request.confine_opaque = values;
     if (prepare(values, &request, &out, &err) < 0) {
-        return session_fail(&err, VALIDATE_NOT_JUDGED);
+        return session_fail(&err, EXIT_NOT_JUDGED);
     }
     progress_begin(values->common.quiet ? PROGRESS_NONE
                                         : values->common.progress,
@@ -293,13 +225,14 @@ static int validate(struct validate_values *values,
     progress_end();
     session_rings_free(&request.compare);
     if (rc < 0) {
-        return session_fail(&err, VALIDATE_NOT_JUDGED);
+        return session_fail(&err, EXIT_NOT_JUDGED);
     }
-    verdict = (struct verdict){.report = report,
-                               .operation = operation,
-                               .source = values->source,
-                               .dest = dest};
-    code = show(values, &verdict, out, &err);
+    verdict = verdict_of_validate(report, operation, values->source, dest);
+    if (values->stamp && write_stamp(report, values->stamp, &err) < 0) {
+        code = session_fail(&err, EXIT_NOT_JUDGED);
+    } else {
+        code = verdict_show(&values->common, &values->reports, &verdict, out);
+    }
     chain_report_free(report);
     return code;
 }

@@ -12,6 +12,7 @@ enum {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
+    EXIT_NOT_JUDGED = 2, /* of the judging commands */
 };
 
 /* Common options that make no sense for a command. */
@@ -51,7 +52,7 @@ extern const struct option_spec info_options[], map_options[], check_options[],
     compare_options[], digest_options[], tree_options[],
     validate_snapshot_options[], validate_copy_options[], create_options[],
     copy_options[], rebase_options[], commit_options[], amend_options[],
-    resize_options[], snapshot_options[], pivot_options[];
+    resize_options[], snapshot_options[], pivot_options[], inspect_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -60,6 +61,7 @@ int cmd_digest(void *opaque, char **operands, int nr);
 int cmd_compare(void *opaque, char **operands, int nr);
 int cmd_validate_snapshot(void *opaque, char **operands, int nr);
 int cmd_validate_copy(void *opaque, char **operands, int nr);
+int cmd_inspect(void *opaque, char **operands, int nr);
 int cmd_tree(void *opaque, char **operands, int nr);
 int cmd_create(void *opaque, char **operands, int nr);
 int cmd_copy(void *opaque, char **operands, int nr);
@@ -79,6 +81,7 @@ int snapshot_choices(const void *opaque);
 void snapshot_fini(void *values);
 int pivot_choices(const void *opaque);
 void pivot_fini(void *values);
+void inspect_fini(void *values);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */
 const struct command *command_find(int argc, char **argv, int *words);

@@ -3,10 +3,13 @@
 #ifndef VALUES_H
 #define VALUES_H
 
+#include <chain/inspect.h>
 #include <chain/validate.h>
 
 #include "change.h"
 #include "options.h"
+#include "verdict_files.h"
+#include "words.h"
 
 struct info_values {
     struct common_values common;
@@ -125,7 +128,15 @@ struct validate_values {
     const char *as_user;
     const char *qemu_version;
     const char *stamp;
-    const char *junit, *sarif; /* --report */
+    struct verdict_files reports;
+};
+
+struct inspect_values {
+    struct common_values common;
+    enum chain_inspect_policy policy;
+    uint64_t max_virtual_len, max_actual_len, max_ratio;
+    struct words profiles, allowed;
+    struct verdict_files reports;
 };
 
 #endif

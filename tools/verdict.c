@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A report of validate: the words for it, and JSON. */
+/* A report of a judging command: the words for it, and JSON. */
 #include "verdict.h"
 
 #include "proof.h"
@@ -17,7 +17,8 @@ const char *verdict_name(enum chain_judgement judgement)
     return "unproven";
 }
 
-const char *verdict_operation(enum chain_operation operation)
+/* "snapshot", "copy", "shallow-copy". */
+static const char *operation_name(enum chain_operation operation)
 {
     switch (operation) {
     case CHAIN_OP_SNAPSHOT:
@@ -28,6 +29,46 @@ const char *verdict_operation(enum chain_operation operation)
         break;
     }
     return "shallow-copy";
+}
+
+static const char *purpose(enum chain_operation operation)
+{
+    switch (operation) {
+    case CHAIN_OP_SNAPSHOT:
+        return "the overlay of";
+    case CHAIN_OP_COPY:
+        return "the target of a full copy of";
+    case CHAIN_OP_SHALLOW_COPY:
+        break;
+    }
+    return "the target of a shallow copy of";
+}
+
+struct verdict verdict_of_validate(const struct chain_report *report,
+                                   enum chain_operation operation,
+                                   const char *source, const char *dest)
+{
+    return (struct verdict){
+        .report = report,
+        .command = "validate",
+        .operation = operation_name(operation),
+        .source = source,
+        .dest = dest,
+        .purpose = purpose(operation),
+    };
+}
+
+int verdict_code(enum chain_judgement judgement)
+{
+    switch (judgement) {
+    case CHAIN_ACCEPTED:
+        return 0;
+    case CHAIN_REFUSED:
+        return 1;
+    case CHAIN_NOT_JUDGED:
+        break;
+    }
+    return 2;
 }
 
 const char *verdict_result(enum chain_check_result result)
@@ -79,6 +120,28 @@ static struct img_json *check_json(const struct chain_check *check)
     return json;
 }
 
+static void set_facts(struct img_json *json, const struct verdict *verdict)
+{
+    const struct chain_inspect_facts *facts = verdict->facts;
+
+    img_json_set_string(json, "operation", verdict->command);
+    img_json_set_string(json, "policy", verdict->operation);
+    img_json_set_string(json, "filename", verdict->dest);
+    set_text(json, "format", facts->format);
+    if (facts->has_virtual_len) {
+        img_json_set_u64(json, "virtual-size", facts->virtual_len);
+    }
+    img_json_set_u64(json, "length", facts->file_len);
+    if (facts->has_identity) {
+        struct img_json *identity = img_json_object();
+
+        img_json_set_u64(identity, "device", facts->dev);
+        img_json_set_u64(identity, "inode", facts->ino);
+        img_json_set_u64(identity, "modified-ns", (uint64_t)facts->mtime_ns);
+        img_json_set(json, "identity", identity);
+    }
+}
+
 struct img_json *verdict_json(const struct verdict *verdict)
 {
     const struct chain_report *report = verdict->report;
@@ -86,14 +149,19 @@ struct img_json *verdict_json(const struct verdict *verdict)
 
     img_json_set_string(json, "verdict",
                         verdict_name(chain_report_judgement(report)));
-    img_json_set_string(json, "operation",
-                        verdict_operation(verdict->operation));
-    img_json_set_string(json, "source", verdict->source);
-    img_json_set_string(json, "dest", verdict->dest);
+    if (verdict->facts) {
+        set_facts(json, verdict);
+    } else {
+        img_json_set_string(json, "operation", verdict->operation);
+        img_json_set_string(json, "source", verdict->source);
+        img_json_set_string(json, "dest", verdict->dest);
+    }
     for (size_t i = 0; i < chain_report_len(report); i++) {
         img_json_push(checks, check_json(chain_report_at(report, i)));
     }
     img_json_set(json, "checks", checks);
-    img_json_set(json, "proof", proof_json(chain_report_proof(report)));
+    if (!verdict->facts) {
+        img_json_set(json, "proof", proof_json(chain_report_proof(report)));
+    }
     return json;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A report of validate for machines that collect reports: JUnit XML (as CI
- * systems read it) and SARIF 2.1.0.
+ * A report of a judging command for machines that collect reports: JUnit XML
+ * (as CI systems read it) and SARIF 2.1.0.
  */
 #include <img/memory.h>
 #include <stdlib.h>
@@ -61,8 +61,8 @@ static int put_case(FILE *to, const struct verdict *verdict,
 {
     int rc = 0;
 
-    (void)fprintf(to, "    <testcase classname=\"validate.%s\" name=\"%s\">\n",
-                  verdict_operation(verdict->operation), check->id);
+    (void)fprintf(to, "    <testcase classname=\"%s.%s\" name=\"%s\">\n",
+                  verdict->command, verdict->operation, check->id);
     switch (check->result) {
     case CHAIN_CHECK_FAIL:
         rc = put_problem(to, "failure", check, err);
@@ -100,9 +100,9 @@ int verdict_junit(const struct verdict *verdict, const char *path,
     }
     (void)fprintf(file.stream,
                   "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
-                  "  <testsuite name=\"imgchain validate %s\" tests=\"%zu\" "
+                  "  <testsuite name=\"imgchain %s %s\" tests=\"%zu\" "
                   "failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\">\n",
-                  verdict_operation(verdict->operation),
+                  verdict->command, verdict->operation,
                   chain_report_len(report),
                   verdict_count(report, CHAIN_CHECK_FAIL),
                   verdict_count(report, CHAIN_CHECK_UNPROVEN),

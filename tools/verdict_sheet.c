@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A report of validate for people: the verdict, then what is wrong, then what
- * deserves a look, then one line for all that is well. A remedy stands alone
- * on one line, however long, so that it can be copied.
+ * A report of a judging command for people: the verdict, then what is wrong,
+ * then what deserves a look, then one line for all that is well. A remedy
+ * stands alone on one line, however long, so that it can be copied.
  */
 #include <img/memory.h>
 #include <stdio.h>
@@ -91,35 +91,51 @@ static void put_summary(struct output *out, unsigned width,
     sheet_wrap(out, width, (unsigned)strlen(head), ids);
 }
 
-static const char *purpose(enum chain_operation operation)
+static const char *inspect_words(enum chain_judgement judgement,
+                                 const char *policy)
 {
-    switch (operation) {
-    case CHAIN_OP_SNAPSHOT:
-        return "the overlay of";
-    case CHAIN_OP_COPY:
-        return "the target of a full copy of";
-    case CHAIN_OP_SHALLOW_COPY:
+    bool is_chain = policy[0] == 'c';
+
+    switch (judgement) {
+    case CHAIN_ACCEPTED:
+        return is_chain ? "may be imported with the files below it"
+                        : "may be imported; it needs no other file";
+    case CHAIN_REFUSED:
+        return "may not be imported";
+    case CHAIN_NOT_JUDGED:
         break;
     }
-    return "the target of a shallow copy of";
+    return "is not known to be safe";
+}
+
+static void put_relation(struct output *out, const struct verdict *verdict,
+                         enum chain_judgement judgement)
+{
+    const char *may = judgement == CHAIN_ACCEPTED  ? "may become"
+                      : judgement == CHAIN_REFUSED ? "may not become"
+                                                   : "is not known to be fit "
+                                                     "for";
+
+    output_printf(out, "\n  %s %s\n  ", may, verdict->purpose);
+    output_escaped(out, verdict->source);
+    output_text(out, "\n");
 }
 
 static void put_verdict(struct output *out, const struct verdict *verdict)
 {
     enum chain_judgement judgement = chain_report_judgement(verdict->report);
-    const char *may = judgement == CHAIN_ACCEPTED  ? "may become"
-                      : judgement == CHAIN_REFUSED ? "may not become"
-                                                   : "is not known to be fit "
-                                                     "for";
 
     output_style(out, judgement == CHAIN_ACCEPTED ? STYLE_GOOD : STYLE_BAD);
     output_text(out, verdict_name(judgement));
     output_style(out, STYLE_PLAIN);
     output_text(out, ": ");
     output_escaped(out, verdict->dest);
-    output_printf(out, "\n  %s %s\n  ", may, purpose(verdict->operation));
-    output_escaped(out, verdict->source);
-    output_text(out, "\n");
+    if (verdict->facts) {
+        output_printf(out, "\n  %s\n",
+                      inspect_words(judgement, verdict->operation));
+    } else {
+        put_relation(out, verdict, judgement);
+    }
 }
 
 void verdict_sheet(struct output *out, const struct verdict *verdict,
