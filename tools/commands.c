@@ -133,6 +133,21 @@ const struct command commands[] = {
         .run = cmd_validate_copy,
     },
     {
+        .name = "inspect",
+        .summary = "Is a stranger's image safe to import?",
+        .operands = "FILE|-",
+        .example = "imgchain inspect -f qcow2 --max-virtual-size 100G "
+                   "--profile qemu-7 up.qcow2",
+        .notes = VALIDATE_CODES,
+        .options = inspect_options,
+        .values_len = sizeof(struct inspect_values),
+        .fini = inspect_fini,
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_inspect,
+    },
+    {
         .name = "create",
         .summary = "Make an empty image, an overlay, or what validate accepts",
         .operands = "FILE [SIZE]",

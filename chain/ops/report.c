@@ -89,6 +89,15 @@ void chain_check_remedy(struct chain_check *check, char *remedy)
     replace(&check->remedy, remedy);
 }
 
+void chain_check_fini(struct chain_check *check)
+{
+    replace(&check->image, NULL);
+    replace(&check->message, NULL);
+    replace(&check->found, NULL);
+    replace(&check->expected, NULL);
+    replace(&check->remedy, NULL);
+}
+
 const char *chain_shown(const char *text, char buf[CHAIN_SHOWN_LEN])
 {
     img_escape(text, strlen(text), buf, CHAIN_SHOWN_LEN);
@@ -101,12 +110,7 @@ void chain_report_free(struct chain_report *report)
         return;
     }
     for (size_t i = 0; i < report->nr; i++) {
-        struct chain_check *check = &report->checks[i];
-        replace(&check->image, NULL);
-        replace(&check->message, NULL);
-        replace(&check->found, NULL);
-        replace(&check->expected, NULL);
-        replace(&check->remedy, NULL);
+        chain_check_fini(&report->checks[i]);
     }
     for (size_t i = 0; i < report->stamped_nr; i++) {
         free(report->stamped[i].path);

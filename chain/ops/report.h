@@ -35,6 +35,8 @@ struct chain_report {
 struct chain_check *chain_report_add(struct chain_report *report,
                                      const char *id);
 
+/* Release a check's texts. */
+void chain_check_fini(struct chain_check *check);
 /* Replace one of a check's texts. */
 void chain_check_text(struct chain_report *report, const char **field,
                       const char *fmt, va_list args)
