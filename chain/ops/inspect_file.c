@@ -179,7 +179,8 @@ static int load_disk(struct inspect_file *file, struct img_error *err)
         disk_read(image, file->disk_head + IMG_PROBE_HEAD_LEN,
                   file->disk.tail_len, len - file->disk.tail_len,
                   &file->disk_error) < 0) {
-        img_free_ptr(&file->disk_head);
+        free(file->disk_head);
+        file->disk_head = NULL;
     }
     return 0;
 }
