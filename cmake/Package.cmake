@@ -52,6 +52,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/copy.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/create.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/digest.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/inspect.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/pivot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h

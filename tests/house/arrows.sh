@@ -12,6 +12,7 @@ declare -A room_of=(
     [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
     [img/engine.h]=engine [img/reader.h]=engine
     [img/format.h]=format [img/image.h]=format
+    [img/partition.h]=format [img/reference.h]=format [img/strict.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec
     [qcow2/extensions.h]=codec [qcow2/entry.h]=codec
     [qcow2/refcount.h]=codec [qcow2/snapshot.h]=codec
@@ -24,7 +25,8 @@ declare -A room_of=(
     [chain/links.h]=graph
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
-    [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/pivot.h]=live)
+    [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
+    [chain/pivot.h]=live)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'

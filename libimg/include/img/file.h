@@ -86,7 +86,8 @@ int img_file_from_memory(const char *name, const void *bytes, size_t len,
  * bytes (0: no limit) are IMG_LIMIT as soon as they come; *CANCEL (may be
  * NULL) is looked at between reads. The descriptor stays the caller's.
  */
-#define IMG_STREAM_HEAD_LEN (8u << 20)  /* L1 tables and VHDX metadata, mostly \
+#define IMG_STREAM_HEAD_LEN                                                    \
+    (8u << 20)                          /* L1 tables and VHDX metadata, mostly \
                                          */
 #define IMG_STREAM_TAIL_LEN (64u << 10) /* footers, the second GPT */
 int img_file_from_stream(int fd, const char *name, uint64_t max_len,
