@@ -88,11 +88,22 @@ expect 0 validate snapshot --source top.qcow2 --dest new.qcow2 \
 2 top.data
 2 top.qcow2'
 
+# A stranger's image: the file alone, whatever it names; or the chain.
+expect 1 inspect -f qcow2 top.qcow2 <<<'1 top.qcow2'
+expect 0 inspect -f qcow2 --policy chain --root "$dir" top.qcow2 \
+    <<<"$whole_chain"
+qemu-img create -q -f vmdk -o subformat=monolithicFlat flat.vmdk 1M
+expect 1 inspect -f vmdk flat.vmdk <<<'1 flat.vmdk'
+expect 1 inspect -f vmdk --policy chain flat.vmdk <<<'1 flat.vmdk'
+
 # A name in a header is not followed where only the header is asked for, nor
 # out of the folders that are allowed.
 echo secret >secret
 qemu-img rebase -u -b "$dir/secret" -F raw top.qcow2
 expect 0 info top.qcow2 <<<'1 top.qcow2'
+expect 1 inspect -f qcow2 top.qcow2 <<<'1 top.qcow2'
+expect 1 inspect -f qcow2 --policy chain --root "$dir/sub" \
+    sub/mid.qcow2 <<<'1 mid.qcow2'
 expect 1 map --root "$dir/sub" sub/mid.qcow2 <<<'1 mid.qcow2'
 grep -q 'lies outside the allowed folders' err || {
     echo "wrong message: $(cat err)"
