@@ -34,8 +34,8 @@ enum {
 _Static_assert(INSPECT_RULES_NR <= CHAIN_CHECKS_MAX, "a check for each rule");
 
 #define REFERENCE_ROW(kind, word, text)                                        \
-    [INSPECT_REFERENCE + kind] = {"reference-" word, POLICY_ALL, NEED_IMAGE,   \
-                                  false, inspect_reference},
+    [INSPECT_REFERENCE + (kind)] = {"reference-" word, POLICY_ALL, NEED_IMAGE, \
+                                    false, inspect_reference},
 
 static const struct rule {
     const char *id;

@@ -17,10 +17,9 @@
 
 #include "file_impl.h"
 
-/* As much as is read at once: one pipe's buffer. */
-#define CHUNK_LEN (64u << 10)
-
-_Static_assert(CHUNK_LEN <= IMG_STREAM_TAIL_LEN, "a chunk fits into the tail");
+/* As much as is read at once: one pipe's buffer, and never more than the tail
+   has room for. */
+#define CHUNK_LEN IMG_STREAM_TAIL_LEN
 
 struct stream_file {
     struct img_file file;
