@@ -3,6 +3,7 @@
 #
 # inspect: options, policies, exit codes, texts, and what it opens. (Images of
 # every kind, each with its verdict, are judged in tests/interop/inspect.py.)
+# shellcheck disable=SC2002 # cat makes a pipe: that is what is tested
 . "$(dirname "$0")/../lib.sh"
 requires qemu-img qemu-io python3 mkfifo
 
