@@ -10,6 +10,8 @@
 
 #include "command.h"
 #include "message.h"
+#include "outfile.h"
+#include "sandbox.h"
 #include "session.h"
 #include "signals.h"
 #include "values.h"
@@ -120,9 +122,35 @@ static const char **ended(const struct words *words, struct img_error *err)
     return array;
 }
 
+static int on_stage(void *opaque, enum chain_stage stage, struct img_error *err)
+{
+    const struct inspect_values *values = opaque;
+
+    return stage == CHAIN_STAGE_OPENING ? sandbox_begin(&values->common, 0, err)
+                                        : sandbox_seal(err);
+}
+
+/* What is written is opened before images are. */
+static int prepare(const struct common_values *common,
+                   const struct verdict_files *files, struct output **out,
+                   struct img_error *err)
+{
+    const char *const paths[] = {files->junit, files->sarif};
+
+    if (session_output(common, out, err) < 0) {
+        return -1;
+    }
+    if (!sandbox_is_wanted(common)) {
+        return 0;
+    }
+    output_prepare(*out);
+    return outfile_prepare(paths, sizeof(paths) / sizeof(paths[0]), err);
+}
+
 static int run(const struct inspect_values *values,
                struct chain_inspect_request *request)
 {
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
     struct chain_inspect_facts facts;
     struct chain_report *report = NULL;
     struct img_error err;
@@ -136,7 +164,8 @@ static int run(const struct inspect_values *values,
     }
     request->profiles = profiles;
     request->allowed_formats = allowed;
-    if (chain_inspect(request, &report, &facts, &err) < 0) {
+    if (prepare(&values->common, &values->reports, &out, &err) < 0 ||
+        chain_inspect(request, &report, &facts, &err) < 0) {
         return session_fail(&err, EXIT_NOT_JUDGED);
     }
     const struct verdict verdict = {
@@ -147,14 +176,14 @@ static int run(const struct inspect_values *values,
         .dest = request->path,
         .facts = &facts,
     };
-    int code = verdict_show(&values->common, &values->reports, &verdict);
+    int code = verdict_show(&values->common, &values->reports, &verdict, out);
     chain_report_free(report);
     return code;
 }
 
 int cmd_inspect(void *opaque, char **operands, int nr)
 {
-    const struct inspect_values *values = opaque;
+    struct inspect_values *values = opaque;
     const struct common_values *common = &values->common;
     char name[IMG_ERROR_PATH_MAX];
     struct chain_inspect_request request = {
@@ -169,6 +198,8 @@ int cmd_inspect(void *opaque, char **operands, int nr)
         .roots = common->roots,
         .max_depth = common->max_depth,
         .cancel = signals_catch(),
+        .confine = on_stage,
+        .confine_opaque = values,
     };
 
     if (common->image_opts || common->allow_probe) {

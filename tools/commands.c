@@ -145,6 +145,7 @@ const struct command commands[] = {
         .min_operands = 1,
         .max_operands = 1,
         .usage_exit = EXIT_USAGE,
+        .limit_exit = EXIT_USAGE,
         .run = cmd_inspect,
     },
     {

@@ -331,14 +331,22 @@ static int tell_more(struct inspect *in, struct img_error *err)
     return 0;
 }
 
-static int inspect_all(struct inspect *in, struct inspect_file *top,
-                       struct img_error *err)
+static int confine(const struct inspect *in, enum chain_stage stage,
+                   struct img_error *err)
 {
-    if (check_request(in->request, err) < 0) {
-        return -1;
-    }
-    add_checks(in);
-    if (inspect_file_open(top, in->request, err) < 0 ||
+    const struct chain_inspect_request *request = in->request;
+
+    return request->confine
+               ? request->confine(request->confine_opaque, stage, err)
+               : 0;
+}
+
+/* All that is opened: the file, and what is below it. */
+static int open_all(struct inspect *in, struct inspect_file *top,
+                    struct img_error *err)
+{
+    if (confine(in, CHAIN_STAGE_OPENING, err) < 0 ||
+        inspect_file_open(top, in->request, err) < 0 ||
         (top->file && inspect_file_load(top, err) < 0)) {
         return -1;
     }
@@ -347,7 +355,18 @@ static int inspect_all(struct inspect *in, struct inspect_file *top,
         inspect_chain_open(in, err) < 0) {
         return -1;
     }
-    if (inspect_run(in, top, err) < 0) {
+    return confine(in, CHAIN_STAGE_READING, err);
+}
+
+static int inspect_all(struct inspect *in, struct inspect_file *top,
+                       struct img_error *err)
+{
+    if (check_request(in->request, err) < 0) {
+        return -1;
+    }
+    add_checks(in);
+    if (open_all(in, top, err) < 0 || inspect_file_survey(top, err) < 0 ||
+        inspect_run(in, top, err) < 0) {
         return -1;
     }
     for (size_t i = 1; in->chain && i < chain_depth(in->chain); i++) {
@@ -358,10 +377,11 @@ static int inspect_all(struct inspect *in, struct inspect_file *top,
             .declared = chain_layer_format(layer),
             .image = chain_layer_image(layer),
         };
-        int rc =
-            inspect_file_load(&file, err) < 0 || inspect_run(in, &file, err) < 0
-                ? -1
-                : 0;
+        int rc = inspect_file_load(&file, err) < 0 ||
+                         inspect_file_survey(&file, err) < 0 ||
+                         inspect_run(in, &file, err) < 0
+                     ? -1
+                     : 0;
 
         inspect_file_fini(&file);
         if (rc < 0) {

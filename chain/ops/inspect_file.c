@@ -194,9 +194,11 @@ int inspect_file_load(struct inspect_file *file, struct img_error *err)
         return -1;
     }
     file->claims_nr = chain_claims(&file->bytes, file->claims);
-    if (load_image(file, err) < 0) {
-        return -1;
-    }
+    return load_image(file, err);
+}
+
+int inspect_file_survey(struct inspect_file *file, struct img_error *err)
+{
     if (!file->image) {
         return 0;
     }

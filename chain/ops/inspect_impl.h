@@ -133,8 +133,10 @@ int inspect_run(struct inspect *in, struct inspect_file *file,
 int inspect_file_open(struct inspect_file *file,
                       const struct chain_inspect_request *request,
                       struct img_error *err);
-/* Look into FILE (file, declared and path are set): claims, image, tables. */
+/* Look into FILE (file, declared and path are set): claims and image. */
 int inspect_file_load(struct inspect_file *file, struct img_error *err);
+/* Then, opening nothing: what its tables and its disk hold. */
+int inspect_file_survey(struct inspect_file *file, struct img_error *err);
 void inspect_file_fini(struct inspect_file *file);
 
 /* inspect_chain.c: open what is below the file that was looked at. */

@@ -33,6 +33,12 @@ struct chain_inspect_request {
     const struct img_roots *roots; /* NULL: for a chain the file's own folder */
     unsigned max_depth;            /* 0: CHAIN_MAX_DEPTH */
     const volatile int *cancel;    /* stops with IMG_CANCELLED when set */
+    /*
+     * For a caller that confines itself: as in chain_validate_request, only
+     * that a stream is read to its end in between. May be NULL.
+     */
+    int (*confine)(void *opaque, enum chain_stage stage, struct img_error *err);
+    void *confine_opaque;
 };
 
 /* What the verdict is about. */
