@@ -4,7 +4,9 @@
  * one piece, and several pieces under way.
  *
  * Room: qcow2/image. The order is the one in which the tables are visited, so
- * that a second walk, ahead of the first, says what to read next.
+ * that a second walk, ahead of the first, says what to read next. It leaves
+ * out tables that lie in holes of the file, and alone decides which these are:
+ * what is not among the pieces is a hole, even if the file has changed since.
  */
 #include "check_state.h"
 
@@ -24,6 +26,30 @@ bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off)
            (l2_off & (check->q->header.cluster_len - 1u)) == 0;
 }
 
+/* Is the table at OFF a hole? A file is asked once for each of its runs. */
+static bool is_absent(struct qcow2_ahead *ahead, uint64_t off)
+{
+    uint64_t end = off + ahead->check->q->header.cluster_len;
+    struct img_error ignored;
+
+    if (!ahead->is_sparse) {
+        return false;
+    }
+    if (off < ahead->run_begin || off >= ahead->run_end) {
+        uint64_t len = 0;
+
+        if (img_file_next_hole(ahead->check->q->image.file, off,
+                               IMG_OFF_MAX - off, &ahead->is_hole, &len,
+                               &ignored)) {
+            ahead->is_sparse = false;
+            return false;
+        }
+        ahead->run_begin = off;
+        ahead->run_end = off + len;
+    }
+    return ahead->is_hole && end <= ahead->run_end;
+}
+
 /* Have the next table that is read ahead in PENDING. */
 static bool pending_find(struct qcow2_ahead *ahead)
 {
@@ -31,7 +57,9 @@ static bool pending_find(struct qcow2_ahead *ahead)
         if (!qcow2_l2_walk_next(ahead->check, &ahead->walk, &ahead->pending)) {
             return false;
         }
-        ahead->has_pending = qcow2_ahead_has(ahead->check, ahead->pending.off);
+        ahead->has_pending =
+            qcow2_ahead_has(ahead->check, ahead->pending.off) &&
+            !is_absent(ahead, ahead->pending.off);
     }
     return true;
 }
@@ -65,6 +93,9 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
     bool is_small = check->l1_order_nr < MIN_TABLES;
 
     ahead->check = check;
+    ahead->is_sparse =
+        img_file_allocated_len(check->q->image.file) <
+        img_align_down(img_file_len(check->q->image.file), 4096);
     return img_reader_new(
         &(struct img_reader_options){
             .file = check->q->image.file,
@@ -100,12 +131,16 @@ int qcow2_ahead_get(struct qcow2_ahead *ahead,
 {
     const struct img_piece *piece = ahead->piece;
 
-    if (!piece || visit->off - piece->off >= piece->len) {
+    while (!ahead->is_over &&
+           (!piece || visit->off >= piece->off + piece->len)) {
         if (img_reader_get(ahead->reader, &piece, err)) {
             return -1;
         }
         ahead->piece = piece;
+        ahead->is_over = !piece;
     }
-    *out = piece->bytes + (visit->off - piece->off);
+    *out = piece && visit->off >= piece->off
+               ? piece->bytes + (visit->off - piece->off)
+               : NULL;
     return 0;
 }

@@ -204,7 +204,7 @@ static int table_visit(struct qcow2_check *check, struct qcow2_ahead *ahead,
     }
     if (qcow2_ahead_has(check, visit->off)) {
         return qcow2_ahead_get(ahead, visit, &table, err) ||
-                       qcow2_check_l2(check, visit, table, err)
+                       (table && qcow2_check_l2(check, visit, table, err))
                    ? -1
                    : 0;
     }

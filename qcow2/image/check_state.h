@@ -176,6 +176,10 @@ struct qcow2_ahead {
     struct qcow2_l2_walk walk;     /* of what was asked for */
     struct qcow2_l2_visit pending; /* the next to ask for, if there is one */
     bool has_pending;
+    bool is_over; /* all was handed out */
+    /* Holes: may there be any; [RUN_BEGIN, RUN_END) is one, or is none. */
+    bool is_sparse, is_hole;
+    uint64_t run_begin, run_end;
 };
 
 int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
@@ -184,7 +188,8 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
 void qcow2_ahead_fini(struct qcow2_ahead *ahead);
 /*
  * The table of VISIT, which is the next one of the walk that begins in a
- * cluster inside the file; borrowed until the next call.
+ * cluster inside the file; borrowed until the next call. NULL: it lies in a
+ * hole of the file.
  */
 int qcow2_ahead_get(struct qcow2_ahead *ahead,
                     const struct qcow2_l2_visit *visit, const uint8_t **out,
