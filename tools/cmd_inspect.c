@@ -4,7 +4,9 @@
  * chain/inspect.h's; here a request is put together and the report is shown.
  */
 #include <img/memory.h>
+#include <img/roots.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -122,11 +124,57 @@ static const char **ended(const struct words *words, struct img_error *err)
     return array;
 }
 
+/* The folder that PATH stands in is one of ROOTS. */
+static int add_folder(struct img_roots *roots, const char *path,
+                      struct img_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    IMG_AUTO(img_free_ptr)
+    char *folder = slash ? img_strndup(path, (size_t)(slash - path) + 1, err)
+                         : img_strndup(".", 1, err);
+
+    return folder ? img_roots_add(roots, folder, err) : -1;
+}
+
+/*
+ * Without --root a chain is confined to the folder of FILE: the sandbox's
+ * first step has to know it, and where a link leads to.
+ */
+static int begin_in_folder(const struct inspect_values *values,
+                           struct img_error *err)
+{
+    struct common_values common = values->common;
+    struct img_roots *roots = NULL;
+    IMG_AUTO(img_free_ptr) char *real = realpath(values->path, NULL);
+    int rc = img_roots_new(&roots, err);
+
+    if (rc == 0) {
+        rc = add_folder(roots, values->path, err);
+    }
+    if (rc == 0 && real) {
+        rc = add_folder(roots, real, err);
+    }
+    if (rc == 0) {
+        common.roots = roots;
+        rc = sandbox_begin(&common, 0, err);
+    }
+    img_roots_free(roots);
+    return rc;
+}
+
+static int begin(const struct inspect_values *values, struct img_error *err)
+{
+    return values->policy == CHAIN_INSPECT_CHAIN && values->path &&
+                   !values->common.roots
+               ? begin_in_folder(values, err)
+               : sandbox_begin(&values->common, 0, err);
+}
+
 static int on_stage(void *opaque, enum chain_stage stage, struct img_error *err)
 {
     const struct inspect_values *values = opaque;
 
-    return stage == CHAIN_STAGE_OPENING ? sandbox_begin(&values->common, 0, err)
+    return stage == CHAIN_STAGE_OPENING ? begin(values, err)
                                         : sandbox_seal(err);
 }
 
@@ -215,5 +263,6 @@ int cmd_inspect(void *opaque, char **operands, int nr)
         request.path = "standard input";
         request.fd = STDIN_FILENO;
     }
+    values->path = request.fd < 0 ? request.path : NULL;
     return run(values, &request);
 }

@@ -60,12 +60,8 @@ static const char *state_word(enum chain_pivot_state state)
 static struct verdict verdict_of(const struct pivot *pivot,
                                  const struct pivot_disk *disk)
 {
-    return (struct verdict){
-        .report = disk->report,
-        .operation = pivot_operation(pivot),
-        .source = disk->live.layers[0].path,
-        .dest = disk->dest,
-    };
+    return verdict_of_validate(disk->report, pivot_operation(pivot),
+                               disk->live.layers[0].path, disk->dest);
 }
 
 /* ---- JSON. */

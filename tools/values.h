@@ -137,6 +137,7 @@ struct inspect_values {
     uint64_t max_virtual_len, max_actual_len, max_ratio;
     struct words profiles, allowed;
     struct verdict_files reports;
+    const char *path; /* of the file; NULL: it came as a descriptor */
 };
 
 #endif

@@ -18,7 +18,7 @@ const char *verdict_name(enum chain_judgement judgement)
 }
 
 /* "snapshot", "copy", "shallow-copy". */
-static const char *operation_name(enum chain_operation operation)
+const char *verdict_operation(enum chain_operation operation)
 {
     switch (operation) {
     case CHAIN_OP_SNAPSHOT:
@@ -51,7 +51,7 @@ struct verdict verdict_of_validate(const struct chain_report *report,
     return (struct verdict){
         .report = report,
         .command = "validate",
-        .operation = operation_name(operation),
+        .operation = verdict_operation(operation),
         .source = source,
         .dest = dest,
         .purpose = purpose(operation),

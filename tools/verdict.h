@@ -20,6 +20,8 @@ struct verdict {
     const struct chain_inspect_facts *facts;
 };
 
+/* "snapshot", "copy", "shallow-copy". */
+const char *verdict_operation(enum chain_operation operation);
 /* Of validate, and of what judges by its rules. */
 struct verdict verdict_of_validate(const struct chain_report *report,
                                    enum chain_operation operation,

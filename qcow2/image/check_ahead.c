@@ -93,9 +93,8 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
     bool is_small = check->l1_order_nr < MIN_TABLES;
 
     ahead->check = check;
-    ahead->is_sparse =
-        img_file_allocated_len(check->q->image.file) <
-        img_align_down(img_file_len(check->q->image.file), 4096);
+    ahead->is_sparse = img_file_allocated_len(check->q->image.file) <
+                       img_align_down(img_file_len(check->q->image.file), 4096);
     return img_reader_new(
         &(struct img_reader_options){
             .file = check->q->image.file,

@@ -170,7 +170,7 @@ static int image_load(struct qcow2_image *q,
     size_t len = 0;
 
     if (first_cluster_load(q->image.file, &buf, &len, err) ||
-        (options->is_for_check
+        (options && options->is_for_check
              ? qcow2_header_decode_lenient(buf, len, &q->header, err)
              : qcow2_header_decode(buf, len, &q->header, err)) ||
         extensions_load(q, buf, len, err) ||
