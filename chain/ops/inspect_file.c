@@ -181,6 +181,11 @@ static int load_disk(struct inspect_file *file, struct img_error *err)
                   &file->disk_error) < 0) {
         free(file->disk_head);
         file->disk_head = NULL;
+        /* That says nothing of the image. */
+        if (file->disk_error.code == IMG_MEMORY) {
+            *err = file->disk_error;
+            return -1;
+        }
     }
     return 0;
 }
