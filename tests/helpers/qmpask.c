@@ -70,7 +70,7 @@ static void print_chain(struct qmp *qmp, const char *device)
 {
     struct live_nodes *nodes;
     struct img_error err;
-    size_t idx;
+    size_t idx = LIVE_NO_NODE;
 
     if (live_nodes_query(qmp, &nodes, &err) != 0 ||
         live_nodes_find_device(nodes, device, &idx, &err) != 0) {

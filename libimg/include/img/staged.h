@@ -26,7 +26,7 @@ int img_file_staged(struct img_file *below, uint32_t page_len,
  * The offsets of the pages that were written, ascending: *NR of them, an array
  * to be released with free() (NULL when there are none).
  */
-int img_staged_pages(struct img_file *staged, uint64_t **out, size_t *nr,
+int img_staged_pages(struct img_file *file, uint64_t **out, size_t *nr,
                      struct img_error *err);
 
 #endif
