@@ -141,7 +141,7 @@ static const struct vertex *find_vertex(const struct vertex *at, size_t nr,
                                         const struct img_json *edge,
                                         const char *key)
 {
-    struct vertex wanted;
+    struct vertex wanted = {.id = 0};
 
     return img_json_get_u64(edge, key, &wanted.id)
                ? bsearch(&wanted, at, nr, sizeof(*at), compare_vertices)
