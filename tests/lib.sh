@@ -216,6 +216,8 @@ holder=
 hold()
 {
     local tries=0
+    # What an earlier one said is no answer of this one.
+    rm -f "$test_dir/held"
     mkfifo "$test_dir/hold"
     qemu-io -f "${2:-qcow2}" "$1" <"$test_dir/hold" >"$test_dir/held" 2>&1 &
     holder=$!
@@ -223,7 +225,7 @@ hold()
     exec 9>"$test_dir/hold"
     # Asked through a lock, it could be the one that is refused.
     echo length >&9
-    until grep -q iB "$test_dir/held"; do
+    until grep -q iB "$test_dir/held" 2>"$test_dir/unheard"; do
         tries=$((tries + 1))
         [ "$tries" -lt 500 ] ||
             fail "qemu-io does not open $1: $(cat "$test_dir/held")"
