@@ -126,6 +126,11 @@ for image in shared absent bomb; do
 done
 bounded 2 check shared
 bounded 2 check holes
+# One table that is there, among those that lie in holes, is looked into.
+printf '\200\0\0\0\0\0\17\1' |
+    dd of=holes bs=1 seek=$((1000 * 65536)) conv=notrunc status=none
+bounded 2 check --output json holes
+expect_json 'doc["allocated-clusters"] == 1'
 bounded '0 2 3' check bomb
 # A stream that never ends is left when it is too long.
 bounded 1 inspect --max-actual-size 1M - < <(cat /dev/zero 2>/dev/null)

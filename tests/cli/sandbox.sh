@@ -135,6 +135,23 @@ confined "$threads" compare l2.qcow2 twin.qcow2
 qemu-img convert -O raw inflate.qcow2 inflate.raw
 confined "$threads" compare --engine sync inflate.qcow2 inflate.raw
 confined "$threads" digest inflate.qcow2
+# A stranger's image: by name, with a report, as a descriptor, as a stream.
+confined "$threads" inspect -f qcow2 l2.qcow2 --report sarif=inspect.sarif
+[ -s inspect.sarif ] || fail 'a report was not written'
+confined "$threads" inspect -f qcow2 --policy chain l2.qcow2
+exec 8<l2.qcow2
+confined "$threads" inspect -f qcow2 --fd 8 l2.qcow2
+for option in --require-sandbox --no-sandbox; do
+    exec 8< <(cat l2.qcow2)
+    attempt "$threads" 0 -- inspect -f qcow2 --fd 8 upload "$option"
+    if [ $option = --require-sandbox ]; then
+        [ ! -s "$test_dir/done" ] || fail "worked: $(cat "$test_dir/done")"
+    else
+        [ ! -s "$test_dir/denied" ] ||
+            fail "denied: $(cat "$test_dir/denied")"
+    fi
+done
+exec 8<&-
 qemu-img create -q -f qcow2 -b "$PWD/l2.qcow2" -F qcow2 new.qcow2
 fill new.qcow2 7 0 64k
 confined "$threads" validate snapshot --source l2.qcow2 \
@@ -166,6 +183,7 @@ info header.qcow2
 check header.qcow2
 map header.qcow2
 compare header.qcow2 header.qcow2
+inspect -f qcow2 header.qcow2
 tree header.qcow2
 END
 # Inside --root not even that, but for threads that were there before.
