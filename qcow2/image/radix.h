@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 /*
- * Sort the NR numbers at KEYS, ascending, in place. At most 64 steps for each
- * number whatever they are, and no memory: who makes an image chooses their
- * order.
+ * Sort the NR numbers at KEYS, ascending, in place. A bounded number of steps
+ * for each number whatever they are, and no memory: who makes an image chooses
+ * their order.
  */
 void qcow2_radix_sort(uint64_t *keys, size_t nr);
 
