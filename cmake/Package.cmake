@@ -5,7 +5,7 @@
 include(CMakePackageConfigHelpers)
 
 set(rooms img_base img_io img_engine img_format qcow2_codec qcow2_image
-    qcow2_fresh qcow2_edit qcow2_repair chain_graph chain_ops chain_live)
+    qcow2_fresh qcow2_edit qcow2_repair chain_graph chain_report chain_ops chain_live)
 set(version_script ${CMAKE_CURRENT_LIST_DIR}/libimgchain.map)
 
 # All rooms in one library, from the objects that their archives hold. What is
@@ -55,6 +55,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/inspect.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/pivot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h

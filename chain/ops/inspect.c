@@ -31,8 +31,6 @@ enum {
     POLICY_ALL = POLICY_SELF | POLICY_CHAIN,
 };
 
-_Static_assert(INSPECT_RULES_NR <= CHAIN_CHECKS_MAX, "a check for each rule");
-
 #define REFERENCE_ROW(kind, word, text)                                        \
     [INSPECT_REFERENCE + (kind)] = {"reference-" word, POLICY_ALL, NEED_IMAGE, \
                                     false, inspect_reference},
@@ -395,7 +393,7 @@ int chain_inspect(const struct chain_inspect_request *request,
                   struct chain_report **out, struct chain_inspect_facts *facts,
                   struct img_error *err)
 {
-    struct chain_report *report = img_calloc(1, sizeof(*report), err);
+    struct chain_report *report = chain_report_new(err);
     struct inspect *in = img_calloc(1, sizeof(*in), err);
     struct inspect_file *top = img_calloc(1, sizeof(*top), err);
     int rc = -1;

@@ -7,13 +7,12 @@
 #define CHAIN_OPS_INSPECT_IMPL_H
 
 #include <chain/chain.h>
+#include <chain/checks.h>
 #include <chain/formats.h>
 #include <chain/inspect.h>
 #include <img/file.h>
 #include <img/reference.h>
 #include <qcow2/image.h>
-
-#include "report.h"
 
 /* In the order of docs/inspect.md. References have a check for each kind. */
 enum inspect_id {

@@ -7,6 +7,7 @@
 #define CHAIN_OPS_JUDGE_H
 
 #include <chain/chain.h>
+#include <chain/checks.h>
 #include <chain/formats.h>
 #include <chain/name.h>
 #include <chain/validate.h>
@@ -16,7 +17,6 @@
 #include <sys/stat.h>
 
 #include "access.h"
-#include "report.h"
 
 /* In the order of docs/validate.md. */
 enum chain_rule_id {

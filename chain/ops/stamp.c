@@ -11,6 +11,8 @@
  */
 #include "stamp.h"
 
+#include <chain/validate.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

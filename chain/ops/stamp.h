@@ -3,7 +3,8 @@
 #ifndef CHAIN_OPS_STAMP_H
 #define CHAIN_OPS_STAMP_H
 
-#include "report.h"
+#include <chain/chain.h>
+#include <chain/checks.h>
 
 /*
  * Note every file of CHAIN (external data files too) that is not noted yet.

@@ -30,8 +30,6 @@ enum need {
     (AFTER(RULE_BACKING_RECORDED) | AFTER(RULE_BACKING_RESOLVES) |             \
      AFTER(RULE_BACKING_FORMAT) | AFTER(RULE_PATH_POLICY))
 
-_Static_assert(RULES_NR <= CHAIN_CHECKS_MAX, "a check for each rule");
-
 static const struct rule {
     const char *id;
     unsigned applies;
@@ -254,7 +252,7 @@ static void mend_verdict(struct chain_judge *judge)
         return;
     }
     for (size_t i = 0; i < judge->report->nr; i++) {
-        struct chain_check *check = &judge->report->checks[i];
+        struct chain_check *check = judge->report->checks[i];
         if (strcmp(check->id, rules[RULE_CONTENT_EQUAL].id) == 0) {
             check->result = CHAIN_CHECK_UNPROVEN;
         }
@@ -276,7 +274,7 @@ static int judge_all(struct chain_judge *judge, struct img_error *err)
 int chain_validate(const struct chain_validate_request *request,
                    struct chain_report **out, struct img_error *err)
 {
-    struct chain_report *report = img_calloc(1, sizeof(*report), err);
+    struct chain_report *report = chain_report_new(err);
     struct chain_judge *judge = img_calloc(1, sizeof(*judge), err);
     int rc = -1;
 

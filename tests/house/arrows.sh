@@ -23,6 +23,7 @@ declare -A room_of=(
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
     [chain/links.h]=graph
+    [chain/report.h]=report [chain/checks.h]=report
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
@@ -38,10 +39,11 @@ declare -A sees=(
     [qcow2/fresh]='base io codec fresh'
     [qcow2/edit]='base io format codec image fresh edit'
     [qcow2/repair]='base io format codec image repair'
+    [chain/report]='base io report'
     [chain/graph]='base io format codec image graph'
-    [chain/ops]='base io engine format codec image fresh edit repair graph ops'
+    [chain/ops]='base io engine format codec image fresh edit repair graph report ops'
     [chain/live]='base io format graph live'
-    [tools]='base io engine format codec image fresh edit repair graph ops live')
+    [tools]='base io engine format codec image fresh edit repair graph report ops live')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
@@ -94,7 +96,7 @@ done
 for header in "${!room_of[@]}"; do
     case ${room_of[$header]} in
     codec | image | fresh | edit | repair) folder=qcow2 ;;
-    graph | ops | live) folder=chain ;;
+    graph | report | ops | live) folder=chain ;;
     *) folder=libimg ;;
     esac
     file=$folder/include/$header

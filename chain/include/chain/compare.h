@@ -10,6 +10,7 @@
 #define CHAIN_COMPARE_H
 
 #include <chain/chain.h>
+#include <chain/report.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,13 +51,6 @@ struct chain_compare_options {
        stands nowhere in the result. From the calling thread. May be NULL. */
     bool (*skip)(void *opaque, uint64_t off, uint64_t *len);
     void *opaque;
-};
-
-struct chain_proof {
-    uint64_t same_file_len;
-    uint64_t both_zero_len;
-    uint64_t shared_extents_len;
-    uint64_t read_len; /* settled by reading */
 };
 
 struct chain_compare_result {

@@ -7,6 +7,7 @@
 #define CHAIN_VALIDATE_H
 
 #include <chain/compare.h>
+#include <chain/report.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -60,33 +61,6 @@ struct chain_validate_request {
     void *confine_opaque;
 };
 
-enum chain_check_result {
-    CHAIN_CHECK_PASS,
-    CHAIN_CHECK_FAIL,
-    CHAIN_CHECK_WARN,
-    CHAIN_CHECK_SKIP, /* does not apply, or depends on a failed check */
-    CHAIN_CHECK_UNPROVEN,
-};
-
-/* Strings are NUL-terminated, escaped; NULL where there is nothing to say. */
-struct chain_check {
-    const char *id; /* static */
-    enum chain_check_result result;
-    const char *image;   /* path of the file it is about, raw bytes */
-    const char *message; /* one sentence */
-    const char *found;
-    const char *expected;
-    const char *remedy; /* a command that puts it right; shell-quoted */
-};
-
-enum chain_judgement {
-    CHAIN_ACCEPTED,
-    CHAIN_REFUSED,
-    CHAIN_NOT_JUDGED, /* unproven: never accepted when a proof is missing */
-};
-
-struct chain_report;
-
 /*
  * Judge. Every rule that applies to the operation gives exactly one check,
  * in the order of docs/validate.md. Fails (-1) only when nothing could be
@@ -95,15 +69,6 @@ struct chain_report;
  */
 IMG_PUBLIC int chain_validate(const struct chain_validate_request *request,
                               struct chain_report **out, struct img_error *err);
-IMG_PUBLIC void chain_report_free(struct chain_report *report);
-IMG_PUBLIC enum chain_judgement
-chain_report_judgement(const struct chain_report *report);
-IMG_PUBLIC size_t chain_report_len(const struct chain_report *report);
-IMG_PUBLIC const struct chain_check *
-chain_report_at(const struct chain_report *report, size_t idx);
-/* How the contents were proved; all 0 when nothing was compared. */
-IMG_PUBLIC const struct chain_proof *
-chain_report_proof(const struct chain_report *report);
 
 /*
  * What was judged: every file of both chains with identity, size, times and

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A report and its checks, while they are being written.
+ * A report and its checks, while they are being written (chain/report.h is for
+ * those who read it).
  *
  * Memory that runs out while a check is put together is remembered in the
  * report (is_out_of_memory), so that rules read as prose.
  */
-#ifndef CHAIN_OPS_REPORT_H
-#define CHAIN_OPS_REPORT_H
+#ifndef CHAIN_CHECKS_H
+#define CHAIN_CHECKS_H
 
 #include <stdarg.h>
 
-#include <chain/validate.h>
+#include <chain/report.h>
 #include <img/file.h>
-
-#define CHAIN_CHECKS_MAX 32u
 
 /* One file as it was when it was judged. */
 struct chain_stamped {
@@ -23,15 +22,24 @@ struct chain_stamped {
 };
 
 struct chain_report {
-    struct chain_check checks[CHAIN_CHECKS_MAX];
-    size_t nr;
+    struct chain_check **checks; /* each stays where it is */
+    size_t nr, room;
+    struct chain_check spare; /* written to when memory has run out */
     struct chain_proof proof;
     struct chain_stamped *stamped;
     size_t stamped_nr;
     bool is_out_of_memory;
 };
 
-/* A new check; its result is CHAIN_CHECK_PASS until something else is said. */
+/* An empty one. */
+struct chain_report *chain_report_new(struct img_error *err);
+/* Move what FROM has to the end of INTO, as said about DISK (NULL: as it is),
+   and free it. */
+void chain_report_append(struct chain_report *into, struct chain_report *from,
+                         const char *disk);
+
+/* A new check; its result is CHAIN_CHECK_PASS until something else is said.
+   Never NULL. */
 struct chain_check *chain_report_add(struct chain_report *report,
                                      const char *id);
 
@@ -41,6 +49,15 @@ void chain_check_fini(struct chain_check *check);
 void chain_check_text(struct chain_report *report, const char **field,
                       const char *fmt, va_list args)
     __attribute__((format(printf, 3, 0)));
+void chain_check_say(struct chain_report *report, struct chain_check *check,
+                     enum chain_check_result result, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void chain_check_found(struct chain_report *report, struct chain_check *check,
+                       const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void chain_check_expected(struct chain_report *report,
+                          struct chain_check *check, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The result and message of an error, and its path as the check's image. */
 void chain_check_say_error(struct chain_report *report,
                            struct chain_check *check,
