@@ -54,8 +54,10 @@ static int option_require(void *field, const char *arg, struct img_error *err)
             option_require, AT(require))
 
 #define OTHER_OPTIONS                                                          \
-    ROW(0, "allow-data-file", NULL, "an external data file is wanted",         \
-        option_flag, AT(allow_data_file)),                                     \
+    ROW(0, "live", NULL, "a guest runs on ACTIVE and writes it (implies -U)",  \
+        option_flag, AT(is_live)),                                             \
+        ROW(0, "allow-data-file", NULL, "an external data file is wanted",     \
+            option_flag, AT(allow_data_file)),                                 \
         ROW(0, "as", "USER", "judge access for USER, as whom QEMU runs",       \
             option_text, AT(as_user)),                                         \
         ROW(0, "qemu-version", "V", "the QEMU that will use FILE",             \
@@ -138,7 +140,8 @@ static void fill_request(const struct validate_values *values,
         .allow_data_file = values->allow_data_file,
         .target_is_zero = values->target_is_zero,
         .synchronous_writes = values->synchronous_writes,
-        .force_share = values->common.force_share,
+        .force_share = values->common.force_share || values->is_live,
+        .is_live = values->is_live,
         .allow_probe = values->common.allow_probe,
         .as_user = values->as_user,
         .qemu_version = values->qemu_version,

@@ -220,77 +220,6 @@ int pivot_check(void *opaque, size_t idx, struct img_error *err)
 
 /* ---- Judging. */
 
-/* Refused by the rules. The active layer changes, and may: whatever else does
-   not stay as it was judged is found by its stamp. */
-static bool is_refusal(const struct chain_check *check)
-{
-    switch (check->result) {
-    case CHAIN_CHECK_FAIL:
-        return true;
-    case CHAIN_CHECK_UNPROVEN:
-        return strcmp(check->id, "stable-source") != 0;
-    case CHAIN_CHECK_PASS:
-    case CHAIN_CHECK_WARN:
-    case CHAIN_CHECK_SKIP:
-        break;
-    }
-    return false;
-}
-
-static bool is_refused(const struct chain_report *report)
-{
-    for (size_t i = 0; i < chain_report_len(report); i++) {
-        if (is_refusal(chain_report_at(report, i))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_failed(const struct chain_report *report)
-{
-    for (size_t i = 0; i < chain_report_len(report); i++) {
-        if (chain_report_at(report, i)->result == CHAIN_CHECK_FAIL) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_passed(const struct chain_report *report, const char *id)
-{
-    for (size_t i = 0; i < chain_report_len(report); i++) {
-        const struct chain_check *check = chain_report_at(report, i);
-
-        if (strcmp(check->id, id) == 0) {
-            return check->result == CHAIN_CHECK_PASS;
-        }
-    }
-    return false;
-}
-
-/* What the rules let pass with a warning, and a running disk does not. */
-static int check_running(const struct pivot *pivot,
-                         const struct pivot_disk *disk, struct img_error *err)
-{
-    bool is_snapshot = pivot->kind == CHAIN_PIVOT_SNAPSHOT;
-    bool is_content = is_snapshot || (pivot->kind == CHAIN_PIVOT_SHALLOW_COPY &&
-                                      disk->live.nr > 1);
-
-    if (is_snapshot && !has_passed(disk->report, "content-empty")) {
-        img_fail(err, IMG_USAGE,
-                 "it holds clusters of its own, which nothing proves to be "
-                 "what the guest will have written there: expected an empty "
-                 "overlay");
-    } else if (is_content && !has_passed(disk->report, "content-equal")) {
-        img_fail(err, IMG_USAGE, "its contents could not be proved");
-    } else {
-        return 0;
-    }
-    img_error_set_path(err, disk->dest);
-    return -1;
-}
-
 static int validate(const struct pivot *pivot, struct pivot_disk *disk,
                     const char *dest_format, struct img_error *err)
 {
@@ -305,6 +234,7 @@ static int validate(const struct pivot *pivot, struct pivot_disk *disk,
         .dest_format = dest_format,
         .dest_fd = -1,
         .force_share = true,
+        .is_live = true,
         .allow_probe = common->allow_probe,
         .qemu_version = version,
         .roots = common->roots,
@@ -330,7 +260,7 @@ static int validate_again(const struct pivot *pivot, struct pivot_disk *disk,
         if (validate(pivot, disk, dest_format, err) < 0) {
             return -1;
         }
-        if (has_failed(disk->report) || !is_refused(disk->report)) {
+        if (chain_report_judgement(disk->report) != CHAIN_NOT_JUDGED) {
             break;
         }
     }
@@ -350,11 +280,6 @@ int pivot_judge(struct pivot *pivot, size_t idx, bool *accepted,
         validate_again(pivot, disk, dest_format, err) < 0) {
         return -1;
     }
-    *accepted = !is_refused(disk->report);
-    if (!*accepted) {
-        return 0;
-    }
-    return check_running(pivot, disk, err) < 0
-               ? -1
-               : take_stamps(pivot, disk, dest_format, err);
+    *accepted = chain_report_judgement(disk->report) == CHAIN_ACCEPTED;
+    return *accepted ? take_stamps(pivot, disk, dest_format, err) : 0;
 }

@@ -124,7 +124,7 @@ struct validate_values {
     enum chain_name_requirement require;
     bool shallow, raw;
     bool allow_larger, allow_data_file;
-    bool target_is_zero, synchronous_writes;
+    bool target_is_zero, synchronous_writes, is_live;
     const char *as_user;
     const char *qemu_version;
     const char *stamp;

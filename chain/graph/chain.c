@@ -128,8 +128,17 @@ static int check_stamp(const struct img_file *file,
 
 int chain_check_unchanged(const struct chain *chain, struct img_error *err)
 {
+    return chain_check_unchanged_but(chain, -1, err);
+}
+
+int chain_check_unchanged_but(const struct chain *chain, int idx,
+                              struct img_error *err)
+{
     for (size_t i = 0; i < chain->nr; i++) {
         const struct chain_layer *layer = chain->layers[i];
+        if (idx >= 0 && (size_t)idx == i) {
+            continue;
+        }
         if (check_stamp(layer->file, &layer->stamp, err) < 0) {
             return -1;
         }

@@ -261,7 +261,10 @@ static char *flags(const struct chain_judge *judge,
     const struct chain_validate_request *r = judge->request;
 
     return img_text(
-        err, "%s%s%s%s%s%s%s%s", r->force_share ? " -U" : "",
+        err, "%s%s%s%s%s%s%s%s",
+        r->is_live       ? " --live"
+        : r->force_share ? " -U"
+                         : "",
         r->allow_probe ? " --allow-probe" : "",
         r->allow_larger ? " --allow-larger" : "",
         r->allow_data_file ? " --allow-data-file" : "",

@@ -143,6 +143,11 @@ enum content_state chain_judge_content(struct chain_judge *judge)
     if (is_proved_by_chain(judge, first)) {
         judge->report->proof.same_file_len = judge->dest_image->virtual_len;
         judge->content = CONTENT_EQUAL;
+    } else if (judge->request->is_live && judge->effective == FOR_S) {
+        judge->content = CONTENT_UNPROVEN;
+        img_fail(&judge->content_why, IMG_CHANGED,
+                 "only an empty overlay of the active layer is known to show "
+                 "what a running guest will have written");
     } else if (compare_with_source(judge, first, &result, judge->err) == 0) {
         take_result(judge, &result);
     } else {
@@ -209,9 +214,14 @@ void chain_rule_content_empty(struct chain_judge *judge)
                         "it holds no clusters of its own");
     } else {
         chain_judge_say(
-            judge, CHAIN_CHECK_WARN,
+            judge,
+            judge->request->is_live ? CHAIN_CHECK_FAIL : CHAIN_CHECK_WARN,
             "a new overlay is meant to be empty, but it holds clusters "
-            "of its own, the first at guest offset %" PRIu64,
+            "of its own%s, the first at guest offset %" PRIu64,
+            judge->request->is_live
+                ? ", which nothing proves to be what the guest will have "
+                  "written there"
+                : "",
             usage.first_guest_off);
         chain_judge_found(judge,
                           "%" PRIu64 " data, %" PRIu64 " zero, %" PRIu64

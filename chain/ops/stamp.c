@@ -157,12 +157,14 @@ int chain_stamp_chain(struct chain_report *report, const struct chain *chain,
 }
 
 int chain_stamp_recheck(const struct chain_report *report,
-                        const struct chain *chain, struct img_error *err)
+                        const struct chain *chain, int but,
+                        struct img_error *err)
 {
     struct img_file *files[2];
 
     for (size_t i = 0; chain && i < chain_depth(chain); i++) {
-        size_t nr = layer_files(chain, i, files);
+        size_t nr =
+            but >= 0 && (size_t)but == i ? 0 : layer_files(chain, i, files);
         for (size_t k = 0; k < nr; k++) {
             if (recheck_file(report, files[k], err) != 0) {
                 img_error_set_path(err, img_file_path(files[k]));

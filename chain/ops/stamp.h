@@ -14,9 +14,11 @@ int chain_stamp_chain(struct chain_report *report, const struct chain *chain,
                       struct img_error *err);
 /*
  * Look at the same files again through CHAIN: IMG_CHANGED, naming the file,
- * when one is no longer as it was noted.
+ * when one is no longer as it was noted. Those of layer BUT (-1: none) may be
+ * other than they were.
  */
 int chain_stamp_recheck(const struct chain_report *report,
-                        const struct chain *chain, struct img_error *err);
+                        const struct chain *chain, int but,
+                        struct img_error *err);
 
 #endif

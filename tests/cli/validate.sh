@@ -156,3 +156,20 @@ refuses 2 '/dev/null: is no regular file: not replaced' \
 refuses 2 'nowhere/x.xml: cannot create: No such file or directory' \
     "${request[@]}" --report junit=nowhere/x.xml
 [ ! -e nowhere ] || fail 'a folder was made'
+
+# A guest runs on the source (qemu-io has it open for writing): --live reads it
+# all the same; an overlay that holds anything is refused, though its contents
+# would do.
+fill new.qcow2 2 1M 64k
+hold active.qcow2
+run "${request[@]}"
+expect_exit 2
+run "${request[@]}" --live --output json
+expect_exit 1
+expect_json '[c["id"] for c in doc["checks"] if c["result"] == "fail"
+             ] == ["content-empty"]'
+let_go
+run "${request[@]}" --output json
+expect_exit 0
+expect_json '[c["id"] for c in doc["checks"] if c["result"] == "warn"
+             ] == ["content-empty"]'

@@ -44,6 +44,10 @@ struct chain_validate_request {
     bool target_is_zero; /* copy: the caller will trust its zeros */
     bool synchronous_writes;
     bool force_share; /* -U: the source is in use */
+    /* A guest runs on the source: its active layer may change meanwhile (and
+       force_share is needed). Then an overlay must be empty: contents that
+       equal what the guest goes on writing prove nothing. */
+    bool is_live;
     bool allow_probe;
     const char *as_user;      /* judge access for this user; NULL: self */
     const char *qemu_version; /* "7.2"; NULL: 7.2 and later */
