@@ -5,7 +5,8 @@
 include(CMakePackageConfigHelpers)
 
 set(rooms img_base img_io img_engine img_format qcow2_codec qcow2_image
-    qcow2_fresh qcow2_edit qcow2_repair chain_graph chain_report chain_ops chain_live)
+    qcow2_fresh qcow2_edit qcow2_repair chain_graph chain_report chain_ops
+    chain_live chain_virt)
 set(version_script ${CMAKE_CURRENT_LIST_DIR}/libimgchain.map)
 
 # All rooms in one library, from the objects that their archives hold. What is
@@ -17,7 +18,7 @@ endforeach()
 add_library(libimgchain SHARED ${objects})
 target_link_libraries(libimgchain PRIVATE
   imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
-  PkgConfig::LIBISAL PkgConfig::NETTLE
+  PkgConfig::LIBISAL PkgConfig::LIBXML2 PkgConfig::NETTLE
   PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads)
 target_link_options(libimgchain PRIVATE
   "LINKER:--version-script=${version_script}")
@@ -59,6 +60,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/virt.h
   DESTINATION ${headers}/chain)
 
 # Where the prefix is, seen from the file: cmake --install may get another.

@@ -3,8 +3,10 @@
 #include <img/memory.h>
 #include <json-c/json_c_version.h>
 #include <libdeflate.h>
+#include <libxml/parser.h>
 #include <nettle/version.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -125,6 +127,15 @@ int help_command(const struct command *command)
     return finish(out);
 }
 
+/* libxml2 says 20914 for 2.9.14. */
+static void put_libxml2(struct output *out)
+{
+    unsigned long version = strtoul(xmlParserVersion, NULL, 10);
+
+    output_printf(out, "libxml2 %lu.%lu.%lu\n", version / 10000,
+                  version / 100 % 100, version % 100);
+}
+
 int version_print(void)
 {
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
@@ -138,6 +149,7 @@ int version_print(void)
     output_printf(out, "libdeflate %s (built with)\n",
                   LIBDEFLATE_VERSION_STRING);
     output_printf(out, "liburing %s (built with)\n", IMGCHAIN_LIBURING_VERSION);
+    put_libxml2(out);
     output_printf(out, "nettle %d.%d\n", nettle_version_major(),
                   nettle_version_minor());
     output_printf(out, "zlib %s\n", zlibVersion());

@@ -124,6 +124,6 @@ run --version
 expect_exit 0
 grep -qE '^imgchain [0-9]+\.[0-9]+\.[0-9]+$' "$test_dir/stdout" ||
     fail 'no version of its own'
-for library in json-c libdeflate liburing zlib zstd; do
+for library in json-c libdeflate liburing libxml2 zlib zstd; do
     grep -qE "^$library [0-9]+\." "$test_dir/stdout" || fail "no $library"
 done

@@ -27,7 +27,7 @@ declare -A room_of=(
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
-    [chain/pivot.h]=live)
+    [chain/pivot.h]=live [chain/virt.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
@@ -43,7 +43,8 @@ declare -A sees=(
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image fresh edit repair graph report ops'
     [chain/live]='base io format graph live'
-    [tools]='base io engine format codec image fresh edit repair graph report ops live')
+    [chain/virt]='base io virt'
+    [tools]='base io engine format codec image fresh edit repair graph report ops live virt')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.
 declare -A homes=(
@@ -54,6 +55,7 @@ declare -A homes=(
     [zlib]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [isa-l]='^(qcow2/codec/deflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [nettle]='^(libimg/base/hash\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [libxml]='^(chain/virt/xml\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 
 # check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?
@@ -96,7 +98,7 @@ done
 for header in "${!room_of[@]}"; do
     case ${room_of[$header]} in
     codec | image | fresh | edit | repair) folder=qcow2 ;;
-    graph | report | ops | live) folder=chain ;;
+    graph | report | ops | live | virt) folder=chain ;;
     *) folder=libimg ;;
     esac
     file=$folder/include/$header
