@@ -150,7 +150,8 @@ void inspect_say_error(struct inspect *in, enum chain_check_result result,
     }
     bool is_doubt = err->code == IMG_IO || err->code == IMG_MEMORY ||
                     err->code == IMG_LIMIT || err->code == IMG_LOCKED ||
-                    err->code == IMG_SYSTEM || err->code == IMG_CANCELLED;
+                    err->code == IMG_SYSTEM || err->code == IMG_CANCELLED ||
+                    err->sys_errno == ENOSYS;
     chain_check_say_error(in->report, &in->check,
                           is_doubt ? CHAIN_CHECK_UNPROVEN : result, err);
 }

@@ -151,17 +151,26 @@ static void judge_mbr(struct inspect *in)
     }
 }
 
+/* The ends of the disk are not here: for want of a key or a data file, as the
+   image is meant to be; else something that should be there was not read. */
+static void say_no_disk(struct inspect *in)
+{
+    const struct img_error *why = &in->file->disk_error;
+
+    if (why->code == IMG_UNSUPPORTED) {
+        inspect_say(in, CHAIN_CHECK_SKIP,
+                    "not judged: the disk's contents are not read");
+        return;
+    }
+    inspect_say_error(in, CHAIN_CHECK_UNPROVEN, why);
+}
+
 void inspect_partitions(struct inspect *in)
 {
     const struct inspect_file *file = in->file;
 
     if (!file->disk_head) {
-        if (inspect_is_unkept(&file->disk_error)) {
-            inspect_say_error(in, CHAIN_CHECK_SKIP, &file->disk_error);
-        } else {
-            inspect_say(in, CHAIN_CHECK_SKIP,
-                        "not judged: the disk's contents are not read");
-        }
+        say_no_disk(in);
     } else if (has_disk(file, "iso")) {
         inspect_say(in, CHAIN_CHECK_PASS,
                     "an ISO 9660 medium; a partition table on it is for "
@@ -179,12 +188,7 @@ void inspect_guest_header(struct inspect *in)
     struct chain_claim claims[CHAIN_CLAIMS_MAX];
 
     if (!file->disk_head) {
-        if (inspect_is_unkept(&file->disk_error)) {
-            inspect_say_error(in, CHAIN_CHECK_SKIP, &file->disk_error);
-        } else {
-            inspect_say(in, CHAIN_CHECK_SKIP,
-                        "not judged: the disk's contents are not read");
-        }
+        say_no_disk(in);
         return;
     }
     size_t nr = chain_claims(&file->disk, claims);

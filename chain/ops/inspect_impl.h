@@ -113,8 +113,8 @@ void inspect_expected(struct inspect *in, const char *fmt, ...)
 void inspect_remedy(struct inspect *in, char *remedy);
 /*
  * ERR kept the rule from judging, or is what it found: bytes that a stream
- * does not keep give "skip", what cannot be read or held "unproven", all else
- * RESULT.
+ * does not keep give "skip", what cannot be read or held, or takes a call that
+ * the kernel lacks, "unproven", all else RESULT.
  */
 void inspect_say_error(struct inspect *in, enum chain_check_result result,
                        const struct img_error *err);

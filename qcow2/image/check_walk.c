@@ -8,6 +8,8 @@
  */
 #include "check_state.h"
 
+#include <string.h>
+
 #include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
@@ -20,6 +22,8 @@
 /* Bits 1 to 8 and 56 to 63 of a bitmap table's entry. */
 #define BITMAP_RESERVED 0xff000000000001feull
 #define BITMAP_ALL_ONES 1ull
+/* Of a snapshot's id in a message. */
+#define SHOWN_ID_LEN 80u
 
 /* Tables of 64-bit words of one kind, possibly overlapping. */
 struct table_set {
@@ -132,33 +136,37 @@ static bool snapshot_check(struct qcow2_check *check, size_t i)
 {
     const struct qcow2_image *q = check->q;
     const struct qcow2_stored_snapshot *stored = &q->stored[i];
+    const char *raw_id = q->image.snapshots[i].id;
+    char id[SHOWN_ID_LEN];
     struct qcow2_finding finding =
         qcow2_corruption(NULL, 1, stored->off,
                          (struct qcow2_owner){QCOW2_OWNER_SNAPSHOT_TABLE, 0});
 
+    img_escape(raw_id, strlen(raw_id), id, sizeof(id));
     if (q->header.version >= 3 &&
         stored->extra_len < QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN) {
         finding.id = "snapshot-extra-data";
         qcow2_check_tell(check, &finding,
-                         "snapshot %zu: found %u bytes of extra data, expected "
-                         "at least %u",
-                         i, stored->extra_len, QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN);
+                         "snapshot %zu (id '%s'): found %u bytes of extra "
+                         "data, expected at least %u",
+                         i, id, stored->extra_len,
+                         QCOW2_SNAPSHOT_MIN_V3_EXTRA_LEN);
     }
     if (stored->l1_off & (q->header.cluster_len - 1u)) {
         finding.id = "snapshot-l1-unaligned";
         qcow2_check_tell(check, &finding,
-                         "snapshot %zu: found its L1 table at %llu, expected a "
-                         "multiple of the cluster size %u",
-                         i, (unsigned long long)stored->l1_off,
+                         "snapshot %zu (id '%s'): found its L1 table at %llu, "
+                         "expected a multiple of the cluster size %u",
+                         i, id, (unsigned long long)stored->l1_off,
                          q->header.cluster_len);
         return false;
     }
     if (stored->l1_entries > QCOW2_MAX_L1_LEN / 8) {
         finding.id = "snapshot-l1-too-large";
         qcow2_check_tell(check, &finding,
-                         "snapshot %zu: found an L1 table of %u entries, "
-                         "expected at most %u",
-                         i, stored->l1_entries, QCOW2_MAX_L1_LEN / 8);
+                         "snapshot %zu (id '%s'): found an L1 table of %u "
+                         "entries, expected at most %u",
+                         i, id, stored->l1_entries, QCOW2_MAX_L1_LEN / 8);
         return false;
     }
     return true;

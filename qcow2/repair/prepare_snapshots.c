@@ -19,6 +19,8 @@
 #define OFF_NAME_LEN 14u
 #define OFF_EXTRA_LEN 36u
 #define EXTRA_MIN_V3 16u
+/* Of a snapshot's id in a message. */
+#define SHOWN_ID_LEN 80u
 /* Fixed part, extra data as far as it is kept, id and name. */
 #define ENTRY_ROOM                                                             \
     (QCOW2_SNAPSHOT_FIXED_LEN + QCOW2_MAX_SNAPSHOT_EXTRA_LEN + 2u * 65535u + 8u)
@@ -29,6 +31,7 @@ struct salvage {
     uint8_t *bytes;
     uint64_t len, room;
     uint32_t nr;
+    uint32_t idx; /* of the entry in the table as it was */
     bool is_changed;
 };
 
@@ -100,6 +103,26 @@ static int entry_load(struct qcow2_repair *r, struct salvage *s, uint64_t off,
                : 0;
 }
 
+/* The entry in s->entry, which stood at OFF, makes no sense because of WHY. */
+static void entry_give_up(struct qcow2_repair *r, const struct salvage *s,
+                          uint64_t off, const struct img_error *why)
+{
+    const uint8_t *id = s->entry + QCOW2_SNAPSHOT_FIXED_LEN +
+                        img_load_be32(s->entry + OFF_EXTRA_LEN);
+    char shown[SHOWN_ID_LEN];
+
+    img_escape((const char *)id, img_load_be16(s->entry + OFF_ID_LEN), shown,
+               sizeof(shown));
+    qcow2_repair_tell(r,
+                      &(struct qcow2_repair_told){
+                          .kind = QCOW2_REPAIR_SNAPSHOT,
+                          .off = off,
+                          .is_lost = true,
+                      },
+                      "snapshot %u (id '%s') is given up: %s", s->idx, shown,
+                      why->text);
+}
+
 /* Keep the entry in s->entry, LEN bytes that stood at OFF, if it makes sense.
  */
 static int entry_keep(struct qcow2_repair *r, struct salvage *s, uint64_t off,
@@ -113,13 +136,7 @@ static int entry_keep(struct qcow2_repair *r, struct salvage *s, uint64_t off,
     lenient.version = 2;
     if (qcow2_snapshot_decode(&lenient, s->entry, len, off, r->old_len,
                               &snapshot, &why)) {
-        qcow2_repair_tell(r,
-                          &(struct qcow2_repair_told){
-                              .kind = QCOW2_REPAIR_SNAPSHOT,
-                              .off = off,
-                              .is_lost = true,
-                          },
-                          "a snapshot is given up: %s", why.text);
+        entry_give_up(r, s, off, &why);
         s->is_changed = true;
         return 0;
     }
@@ -146,6 +163,7 @@ int qcow2_repair_salvage_snapshots(struct qcow2_repair *r, uint64_t table_off,
         return -1;
     }
     for (uint32_t i = 0; i < *nr; i++, off = next) {
+        s.idx = i;
         int rc = entry_load(r, &s, off, &len, &next, err);
 
         if (rc < 0 || (rc == 0 && entry_keep(r, &s, off, len, err))) {

@@ -11,9 +11,11 @@ IMGCHAIN_SEED=N  another choice of allocations that fail
 
 import errno
 import hashlib
+import json
 import mmap
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -47,6 +49,7 @@ READERS = [
     ["digest", "--flat", "packed.qcow2"],
     ["validate", "snapshot", "--source", "top.qcow2", "--dest", "next.qcow2",
      "--dest-format", "qcow2", "--output", "json"],
+    ["inspect", "--policy", "chain", "--output", "json", "top.qcow2"],
     ["inspect", "-f", "qcow2", "packed.qcow2"],
     ["tree", "."],
 ]
@@ -64,12 +67,15 @@ MISSING = [
 
 
 def run(folder, args, before=(), env=None):
-    """The completed process of imgchain ARGS after the words of BEFORE."""
-    return subprocess.run([*before, IMGCHAIN, *args], cwd=folder, check=False,
+    """The completed process of imgchain ARGS after the words of BEFORE. A
+    copy has another inode than the one before: its number is left out."""
+    done = subprocess.run([*before, IMGCHAIN, *args], cwd=folder, check=False,
                           text=True, errors="backslashreplace",
                           timeout=TIMEOUT, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           env={**os.environ, **(env or {})})
+    done.stdout = re.sub(r'"inode": \d+', '"inode": 0', done.stdout)
+    return done
 
 
 def files(folder):
@@ -143,6 +149,19 @@ class Place:
         return done.returncode, done.stdout, done.stderr, files(self.folder)
 
 
+def is_as_ever(place, args, found, words):
+    """Is FOUND what ARGS give, as far as the WORDS before it allow? Without
+    openat2 nothing can be kept inside of a folder: a chain is not judged."""
+    want = place.normal[tuple(args)]
+    if "chain" not in args or not any("openat2" in word for word in words):
+        return found == want
+    doc = json.loads(found[1])
+    doubts = [(check["id"], "no openat2" in check["message"])
+              for check in doc["checks"] if check["result"] == "unproven"]
+    return found[0] == 2 and doc["verdict"] == "unproven" and \
+        doubts == [("chain-whole", True)] and found[2:] == want[2:]
+
+
 def check_missing(place):
     """Nothing is missing that matters."""
     for name, before in MISSING:
@@ -155,7 +174,7 @@ def check_missing(place):
             continue
         for args in place.commands():
             found = place.result(args, before)
-            if found != place.normal[tuple(args)]:
+            if not is_as_ever(place, args, found, before):
                 want = place.normal[tuple(args)]
                 raise trial.Wrong(f"{name}: {' '.join(args)}: {found}\n"
                                   f"normally: {want}")
@@ -167,9 +186,9 @@ def check_all_missing(place):
                   if name != "no /proc" and not
                   (IS_SANITIZED and "address" in name)), [])
     for args in place.commands():
-        if place.result(args, before) != place.normal[tuple(args)]:
-            raise trial.Wrong(f"all of it: {' '.join(args)}: "
-                              f"{place.result(args, before)}")
+        found = place.result(args, before)
+        if not is_as_ever(place, args, found, before):
+            raise trial.Wrong(f"all of it: {' '.join(args)}: {found}")
     print(f"{len(place.commands()):5} commands with all of it")
 
 

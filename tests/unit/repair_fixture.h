@@ -28,7 +28,7 @@ struct repair_fixture {
     unsigned steps, lost;
     enum qcow2_repair_kind last_kind;
     uint64_t last_off, last_guest_off, last_guest_len;
-    char last[512];
+    char first[512], last[512];
 };
 
 static inline void repair_hear(void *opaque,
@@ -43,6 +43,9 @@ static inline void repair_hear(void *opaque,
     f->last_guest_off = step->guest_off;
     f->last_guest_len = step->guest_len;
     strncpy(f->last, step->message, sizeof(f->last) - 1);
+    if (f->steps == 1) {
+        memcpy(f->first, f->last, sizeof(f->first));
+    }
 }
 
 /* An image whose guest clusters are as CLUSTERS says. */

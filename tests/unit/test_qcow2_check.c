@@ -249,9 +249,9 @@ START_TEST(test_tables_outside)
     build_init(&b, 6);
     build_snapshot(&b, 5, 512, 1, VIRTUAL_LEN);
     ck_assert_uint_eq(lenient(&b, &heard), 1);
-    ck_assert_str_eq(heard.message, "snapshot 0: found its L1 table at 512, "
-                                    "expected a multiple of the cluster size "
-                                    "4096");
+    ck_assert_str_eq(heard.message,
+                     "snapshot 0 (id '1'): found its L1 table at 512, "
+                     "expected a multiple of the cluster size 4096");
     ck_assert_str_eq(heard.last.owner, "snapshot-table");
     ck_assert_uint_eq(heard.last.off, 5 * CLUSTER);
     build_fini(&b);
@@ -264,10 +264,13 @@ START_TEST(test_tables_outside)
 
     build_init(&b, 6);
     build_snapshot(&b, 5, 0, 0, VIRTUAL_LEN);
+    build_put32(&b, 5ull * CLUSTER + 12, 2 << 16); /* an id of two bytes */
     build_put32(&b, 5ull * CLUSTER + 36, 15);
+    build_put32(&b, 5ull * CLUSTER + 40 + 15, 0x371b0000);
     ck_assert_uint_eq(lenient(&b, &heard), 1);
-    ck_assert_str_eq(heard.message, "snapshot 0: found 15 bytes of extra data, "
-                                    "expected at least 16");
+    ck_assert_str_eq(heard.message,
+                     "snapshot 0 (id '7\\x1b'): found 15 bytes of extra data, "
+                     "expected at least 16");
     build_fini(&b);
 }
 END_TEST

@@ -261,10 +261,42 @@ START_TEST(test_repair_lost_is_told)
 }
 END_TEST
 
+/* Its place in the table and its id say which one it was. */
+START_TEST(test_repair_snapshot_given_up)
+{
+    size_t off;
+
+    build(before);
+    off = f.len;
+    put_be(f.bytes, 60, 4, 2);
+    put_be(f.bytes, 64, 8, off);
+    for (size_t i = 0; i < 2; i++) {
+        /* No extra data; an L1 table of no entries, or where none can be. */
+        put_be(f.bytes, off + i * 48, 8, i * 100);
+        put_be(f.bytes, off + i * 48 + 12, 4, 2u << 16 | 1);
+        memcpy(f.bytes + off + i * 48 + 40,
+               i == 0 ? "7\x1b"
+                        "n"
+                      : "8\x1b"
+                        "n",
+               3);
+    }
+    f.len += CLUSTER;
+    repair_open(&f);
+    unit_ok(repair_run_on(&f, f.file, QCOW2_REPAIR_ALL, false), &f.err);
+    ck_assert_uint_eq(f.result.after.corruptions, 0);
+    ck_assert_uint_eq(f.lost, 1);
+    ck_assert_str_eq(f.first,
+                     "snapshot 1 (id '8\\x1b') is given up: snapshot L1 table "
+                     "offset: found 100, expected a multiple of the cluster "
+                     "size 512, not 0");
+}
+END_TEST
+
 UNIT_SUITE("qcow2_repair", test_repair_clean, test_repair_refcounts,
            test_repair_flags, test_repair_entries, test_repair_l1_outside,
            test_repair_l1_reserved, test_repair_shared_data,
            test_repair_data_in_tables, test_repair_rebuild,
            test_repair_reftable_entries, test_repair_one_bit, test_repair_cut,
            test_repair_leaks_only, test_repair_refused,
-           test_repair_lost_is_told)
+           test_repair_lost_is_told, test_repair_snapshot_given_up)
