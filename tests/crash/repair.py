@@ -17,14 +17,17 @@ sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
 sys.path.append(os.path.join(os.path.dirname(__file__), os.pardir, "interop",
                              "support"))
 import calls  # noqa: E402
-import wreck  # noqa: E402
 import trial  # noqa: E402
+from damage import damage_longer  # noqa: E402
+from damage_fields import damage_field_l1  # noqa: E402
+from image import Image, difference, shown  # noqa: E402
+from kinds import BELOW_HEADER  # noqa: E402
 
 IMAGE = "broken.qcow2"
 RECORD = IMAGE + ".imgchain-repair"
 # Of these there are enough images that can be repaired, and states.
-KINDS = [kind for kind in wreck.DAMAGE
-         if kind.__name__ not in ("damage_l1_field", "damage_longer")]
+KINDS = [kind for kind in BELOW_HEADER
+         if kind not in (damage_field_l1, damage_longer)]
 
 
 def imgchain(*args, cwd):
@@ -63,7 +66,7 @@ class Repair(trial.Scenario):
     def break_it(self):
         """Damage that can be repaired, with something to write."""
         for _ in range(50):
-            image = wreck.Image(self.path("good.qcow2"))
+            image = Image(self.path("good.qcow2"))
             kind = self.rng.choice(KINDS)
             if not kind(random.Random(self.rng.random()), image):
                 continue
@@ -78,11 +81,11 @@ class Repair(trial.Scenario):
         self.counts[("damage", kind.__name__)] += 1
         os.unlink(self.path("good.qcow2"))
         self.was = bytes(image.data)
-        self.before = wreck.shown(image)
+        self.before = shown(image)
         self.is_alone = image.backing == 0
 
     def compare(self, image):
-        found = wreck.difference(self.before, wreck.shown(image),
+        found = difference(self.before, shown(image),
                                   self.is_alone)
         if found:
             raise trial.Wrong(found)
@@ -97,7 +100,7 @@ class Repair(trial.Scenario):
         self.seen[key] = True
         with open(self.path("state"), "wb") as file:
             file.write(content)
-        self.compare(wreck.Image(self.path("state")))
+        self.compare(Image(self.path("state")))
 
     def look(self, state, folder):
         """Repaired again it comes to an end, undone it is as it was."""
@@ -109,7 +112,7 @@ class Repair(trial.Scenario):
                    cwd=folder)
         if code != 0:
             raise trial.Wrong(f"repaired again: exit {code}")
-        self.compare(wreck.Image(os.path.join(folder, "again.qcow2")))
+        self.compare(Image(os.path.join(folder, "again.qcow2")))
         if RECORD not in state.names:
             return
         # The record is one of another inode.

@@ -21,7 +21,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import peers  # noqa: E402
-from damage import DAMAGE, Image  # noqa: E402
+from image import Image  # noqa: E402
+from kinds import DAMAGE  # noqa: E402
 
 IMGCHAIN = os.environ.get("IMGCHAIN", "imgchain")
 SEED = int(os.environ.get("CHECK_SEED", "1"))

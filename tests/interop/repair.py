@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """imgchain check -r against qemu-img check -r, on damaged images.
 
-From a seed: images of every kind, each damaged in several ways. Of each:
+From a seed: images of every kind, each damaged in several ways (all of
+support/kinds.py but those of the header). Of each:
 a dry run changes nothing and says what the repair then does; after it
 qemu-img finds nothing wrong, at least where its own repair gets that far;
 what could be read shows the same; repairing again does nothing; and the
@@ -20,8 +21,9 @@ import sys
 import tempfile
 
 sys.path[:0] = [os.path.join(os.path.dirname(__file__), "support")]
-import wreck  # noqa: E402
-from wreck import run  # noqa: E402
+from image import Image, difference, shown  # noqa: E402
+from kinds import BELOW_HEADER  # noqa: E402
+from maker import OPTIONS, Maker, run  # noqa: E402
 
 IMGCHAIN = os.environ.get("IMGCHAIN", "imgchain")
 SEED = int(os.environ.get("IMGCHAIN_SEED", "1"))
@@ -63,7 +65,7 @@ def read(path):
 
 def compare(before, image, is_alone=False):
     """What could be read must be the same in IMAGE."""
-    found = wreck.difference(before, wreck.shown(image),
+    found = difference(before, shown(image),
                               is_alone and image.backing == 0)
     if found:
         raise Wrong(found)
@@ -101,13 +103,13 @@ class Case:
         return self.qemu(copy).returncode == 0
 
     def judge(self, counts):
-        image = wreck.Image(self.source)
+        image = Image(self.source)
         self.damager(image)
         with open(self.path, "wb") as file:
             file.write(image.data)
         was = bytes(image.data)
         outside = external(self.source)
-        before = wreck.shown(wreck.Image(self.path, outside))
+        before = shown(Image(self.path, outside))
         planned = self.imgchain("--dry-run")
         if read(self.path) != was:
             raise Wrong("the dry run wrote")
@@ -116,7 +118,7 @@ class Case:
             self.refused(ours, was, counts)
             return
         self.compare_plan(planned, ours)
-        after = wreck.Image(self.path, outside)
+        after = Image(self.path, outside)
         clean = self.qemu(self.path)
         # A key that was damaged is not what a check looks at.
         if ours.returncode == 0 and clean.returncode != 0 and \
@@ -189,18 +191,18 @@ class Case:
 
     def leaks(self, counts):
         """-r leaks: no leak is left, contents stay, nothing else is."""
-        image = wreck.Image(self.source)
+        image = Image(self.source)
         self.damager(image)
         with open(self.path, "wb") as file:
             file.write(image.data)
         outside = external(self.source)
-        before = wreck.shown(wreck.Image(self.path, outside))
+        before = shown(Image(self.path, outside))
         found = run(IMGCHAIN, "check", "-f", "qcow2", "--output", "json",
                     self.path, ok=False)
         ours = self.imgchain("--no-undo", mode="leaks")
         if ours.returncode == 1:
             return
-        after = wreck.Image(self.path, outside)
+        after = Image(self.path, outside)
         compare(before, after)
         doc, first = json.loads(ours.stdout), json.loads(found.stdout)
         if doc["corruptions"] > first["corruptions"]:
@@ -220,16 +222,16 @@ def main():
     kinds, failures, done = set(), 0, 0
     keep = os.environ.get("REPAIR_KEEP")
     with tempfile.TemporaryDirectory() as folder:
-        maker = wreck.Maker(folder, random.Random(SEED))
-        for number, options in enumerate(wreck.OPTIONS):
+        maker = Maker(folder, random.Random(SEED))
+        for number, options in enumerate(OPTIONS):
             maker.make(number, options)
         number = 0
         while done < CASES:
             what, path = maker.made[number % len(maker.made)]
             seed = "%d %d" % (SEED, number)
-            kind = random.Random("kind " + seed).choice(wreck.DAMAGE)
+            kind = BELOW_HEADER[number % len(BELOW_HEADER)]
             number += 1
-            if not kind(random.Random(seed), wreck.Image(path)):
+            if not kind(random.Random(seed), Image(path)):
                 continue
             done += 1
             kinds.add(kind)
@@ -245,7 +247,7 @@ def main():
                 print("FAIL %s, %s (%s): %s" %
                       (what, kind.__name__, seed, error))
                 if keep:
-                    image = wreck.Image(path)
+                    image = Image(path)
                     kind(random.Random(seed), image)
                     with open("%s/%s.qcow2" % (keep, seed.replace(" ", "-")),
                               "wb") as file:
@@ -255,8 +257,8 @@ def main():
                     os.remove(os.path.join(folder, name))
     print("%d images, %d cases, %d kinds of damage: %s; %d failures" %
           (len(maker.made), done, len(kinds), counts, failures))
-    if CASES >= 300 and len(kinds) < len(wreck.DAMAGE):
-        print("not met: %s" % (set(wreck.DAMAGE) - kinds))
+    if CASES >= 320 and len(kinds) < len(BELOW_HEADER):
+        print("not met: %s" % (set(BELOW_HEADER) - kinds))
         failures += 1
     sys.exit(1 if failures or counts["clean"] * 2 < done else 0)
 
