@@ -28,7 +28,7 @@ declare -A room_of=(
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
     [chain/pivot.h]=live [chain/blockdev.h]=live
-    [chain/virt.h]=virt)
+    [chain/virt.h]=virt [chain/preflight.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
