@@ -52,7 +52,7 @@ struct chain_validate_request {
        equal what the guest goes on writing prove nothing. */
     bool is_live;
     bool allow_probe;
-    const char *as_user;      /* judge access for this user; NULL: self */
+    const char *as_user; /* judge access for this user; NULL: self */
     /* The same, looked up before (chain_access_user_new), for one of several
        requests; NULL: as_user is looked up. */
     const struct chain_access_user *user;
