@@ -88,15 +88,14 @@ bool qcow2_check_is_inside(const struct qcow2_check *check, uint64_t off,
 {
     uint64_t end;
 
-    return img_add(off, len, &end) && end < img_file_len(check->q->image.file) +
-                                                check->q->header.cluster_len;
+    return img_add(off, len, &end) &&
+           end < check->file_len + check->q->header.cluster_len;
 }
 
 int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
                      uint64_t times, struct qcow2_owner owner,
                      struct img_error *err)
 {
-    uint64_t file_len = img_file_len(check->q->image.file);
     uint32_t cluster_bits = check->q->header.cluster_bits;
 
     if (len == 0) {
@@ -110,7 +109,7 @@ int qcow2_check_mark(struct qcow2_check *check, uint64_t off, uint64_t len,
                          "reference to %llu bytes at %llu: the file ends at "
                          "%llu",
                          (unsigned long long)len, (unsigned long long)off,
-                         (unsigned long long)file_len);
+                         (unsigned long long)check->file_len);
         return 0;
     }
 
@@ -130,9 +129,10 @@ static int check_init(struct qcow2_check *check, struct img_error *err)
     uint32_t refcount_bits = 1u << header->refcount_order;
     uint64_t max =
         refcount_bits == 64 ? UINT64_MAX : (1ull << refcount_bits) - 1;
-    uint64_t file_clusters =
-        img_div_up(img_file_len(q->image.file), header->cluster_len);
+    uint64_t file_clusters;
 
+    check->file_len = img_file_len(q->image.file);
+    file_clusters = img_div_up(check->file_len, header->cluster_len);
     check->memory_left = check->options->max_memory ? check->options->max_memory
                                                     : DEFAULT_MEMORY;
     check->clusters_nr = file_clusters;
@@ -147,13 +147,10 @@ static int check_init(struct qcow2_check *check, struct img_error *err)
                           &check->memory_left, err) ||
         qcow2_counts_init(&check->tables, file_clusters + 1, UINT64_MAX,
                           &check->memory_left, err) ||
-        qcow2_stored_init(&check->stored, q, &check->memory_left, err) ||
-        qcow2_table_load(q, header->l1_off, header->l1_entries, &check->l1,
-                         err)) {
+        qcow2_stored_init(&check->stored, q, &check->memory_left, err)) {
         return -1;
     }
-    return qcow2_l1_order(check->l1, header->l1_entries, &check->l1_order,
-                          &check->l1_order_nr, err);
+    return qcow2_l1_order_load(q, &check->l1, err);
 }
 
 static void check_fini(struct qcow2_check *check)
@@ -161,8 +158,7 @@ static void check_fini(struct qcow2_check *check)
     qcow2_counts_fini(&check->counts);
     qcow2_counts_fini(&check->tables);
     qcow2_stored_fini(&check->stored);
-    free(check->l1);
-    free(check->l1_order);
+    qcow2_l1_order_fini(&check->l1);
     free(check->odd_tables);
     free(check->l2);
     free(check->suspects.at);

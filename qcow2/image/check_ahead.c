@@ -22,7 +22,7 @@
 
 bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off)
 {
-    return l2_off < img_file_len(check->q->image.file) &&
+    return l2_off < check->file_len &&
            (l2_off & (check->q->header.cluster_len - 1u)) == 0;
 }
 
@@ -90,11 +90,11 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
                      struct img_error *err)
 {
     size_t max_len = (size_t)img_max(PIECE_LEN, check->q->header.cluster_len);
-    bool is_small = check->l1_order_nr < MIN_TABLES;
+    bool is_small = check->l1.nr < MIN_TABLES;
 
     ahead->check = check;
     ahead->is_sparse = img_file_allocated_len(check->q->image.file) <
-                       img_align_down(img_file_len(check->q->image.file), 4096);
+                       img_align_down(check->file_len, 4096);
     return img_reader_new(
         &(struct img_reader_options){
             .file = check->q->image.file,

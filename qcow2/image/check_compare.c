@@ -95,6 +95,15 @@ static int suspect_found(struct qcow2_check *check, uint64_t cluster,
     return suspects->nr == MAX_SUSPECTS ? suspects_flush(check, err) : 0;
 }
 
+/* Four counters, as 16-bit refcounts one behind the other would show them. */
+static uint64_t four_wide(const uint8_t *counted)
+{
+    uint64_t four = img_load_be32(counted);
+
+    four = (four | four << 16) & 0x0000ffff0000ffffull;
+    return (four | four << 8) & 0x00ff00ff00ff00ffull;
+}
+
 /*
  * How many of NR clusters from FIRST on, within one chunk, have the refcount
  * that was counted, as far as a glance at 16-bit refcounts tells.
@@ -113,6 +122,10 @@ static uint64_t run_equal(const struct qcow2_check *check, uint64_t first,
     }
 
     const uint8_t *counted = chunk->narrow + first % QCOW2_COUNTS_CHUNK;
+    while (same + 4 <= nr &&
+           img_load_be64(block + same * 2) == four_wide(counted + same)) {
+        same += 4;
+    }
     while (same < nr && img_load_be16(block + same * 2) == counted[same]) {
         same++;
     }

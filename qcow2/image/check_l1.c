@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-#include <img/bytes.h>
 #include <img/checked.h>
 #include <img/memory.h>
 #include <qcow2/entry.h>
@@ -96,9 +95,9 @@ int qcow2_check_active(struct qcow2_check *check, struct img_error *err)
                          (uint64_t)header->l1_entries * 8, 1, table, err)) {
         return -1;
     }
-    for (uint32_t i = 0; i < check->l1_order_nr; i++) {
-        uint32_t idx = check->l1_order[i];
-        uint64_t entry = img_load_be64(check->l1 + (size_t)idx * 8);
+    for (uint32_t i = 0; i < check->l1.nr; i++) {
+        uint32_t idx = check->l1.idx[i];
+        uint64_t entry = check->l1.entries[i];
         uint64_t off = header->l1_off + (uint64_t)idx * 8;
         struct qcow2_owner owner = {QCOW2_OWNER_L2,
                                     idx * header->l2_covers_len};
@@ -122,7 +121,7 @@ int qcow2_check_snapshot_entry(struct qcow2_check *check, uint64_t entry,
     if (entry_check(check, entry, times, off, owner, err)) {
         return -1;
     }
-    if (check->is_naming || l2_off >= img_file_len(check->q->image.file)) {
+    if (check->is_naming || l2_off >= check->file_len) {
         return 0;
     }
     if (!is_odd(check, l2_off)) {
@@ -139,10 +138,7 @@ int qcow2_check_snapshot_entry(struct qcow2_check *check, uint64_t entry,
 
 static uint64_t active_off(const struct qcow2_check *check, uint32_t i)
 {
-    return i < check->l1_order_nr
-               ? img_load_be64(check->l1 + (size_t)check->l1_order[i] * 8) &
-                     QCOW2_ENTRY_OFFSET_MASK
-               : UINT64_MAX;
+    return i < check->l1.nr ? qcow2_l1_order_off(&check->l1, i) : UINT64_MAX;
 }
 
 static uint64_t snapshot_off(const struct qcow2_check *check,
@@ -179,7 +175,7 @@ bool qcow2_l2_walk_next(const struct qcow2_check *check,
     }
     if (from_active == visit->off) {
         visit->guest_off =
-            check->l1_order[walk->active] * check->q->header.l2_covers_len;
+            check->l1.idx[walk->active] * check->q->header.l2_covers_len;
     }
     while (active_off(check, walk->active) == visit->off) {
         visit->active_times++;
@@ -199,7 +195,7 @@ static int table_visit(struct qcow2_check *check, struct qcow2_ahead *ahead,
 {
     const uint8_t *table = check->l2;
 
-    if (visit->off >= img_file_len(check->q->image.file)) {
+    if (visit->off >= check->file_len) {
         return 0;
     }
     if (qcow2_ahead_has(check, visit->off)) {
@@ -268,9 +264,9 @@ int qcow2_check_l2_tables(struct qcow2_check *check, struct img_error *err)
         }
         if (check->options->progress && !check->is_naming &&
             walk.active % 16 == 0) {
-            check->options->progress(
-                check->options->opaque,
-                (double)visit.off / (double)img_file_len(check->q->image.file));
+            check->options->progress(check->options->opaque,
+                                     (double)visit.off /
+                                         (double)check->file_len);
         }
     }
     return odd_tables_visit(check, err);

@@ -73,16 +73,15 @@ struct qcow2_check {
     const struct qcow2_check_options *options;
     struct qcow2_check_result *result;
     uint64_t memory_left;
+    uint64_t file_len;
     uint64_t clusters_nr; /* of the file, and one more where data passes it */
     uint64_t problems_told;
     struct qcow2_counts counts; /* references */
     /* How many entries of snapshots' L1 tables name a cluster as L2 table. */
     struct qcow2_counts tables;
     struct qcow2_stored stored;
-    uint8_t *l1;        /* the active table, as stored */
-    uint32_t *l1_order; /* see qcow2_l1_order */
-    uint32_t l1_order_nr;
-    uint64_t *odd_tables; /* unaligned L2 tables of snapshots */
+    struct qcow2_l1_order l1; /* the active table */
+    uint64_t *odd_tables;     /* unaligned L2 tables of snapshots */
     size_t odd_tables_nr;
     uint8_t *l2;              /* one table that was not read ahead */
     uint32_t odd_visits_left; /* see MAX_ODD_TABLES */
@@ -161,7 +160,7 @@ int qcow2_check_l2(struct qcow2_check *check,
 
 /* Where the walk over both kinds of L1 tables stands. */
 struct qcow2_l2_walk {
-    uint32_t active;   /* next in l1_order */
+    uint32_t active;   /* next in check->l1 */
     uint64_t snapshot; /* next cluster to look at in tables */
 };
 /* check_l1.c: the next table in the order of the file; false at the end. */

@@ -59,7 +59,7 @@ static int table_set_put(struct qcow2_check *check, struct table_set *set,
                          uint64_t off, uint32_t entries, struct img_error *err)
 {
     const struct qcow2_header *header = &check->q->header;
-    uint64_t words_end = img_file_len(check->q->image.file) / 8 + 1;
+    uint64_t words_end = check->file_len / 8 + 1;
     uint64_t len = (uint64_t)entries * 8;
     size_t i = set->nr++;
 

@@ -12,5 +12,11 @@
  * their order.
  */
 void qcow2_radix_sort(uint64_t *keys, size_t nr);
+/*
+ * The same for keys with a tag each, by those bits of the keys that MASK has,
+ * and equal ones by their tags.
+ */
+void qcow2_radix_sort_tagged(uint64_t *keys, uint32_t *tags, uint64_t mask,
+                             size_t nr);
 
 #endif

@@ -9,6 +9,7 @@
 #ifndef QCOW2_IMAGE_STATE_H
 #define QCOW2_IMAGE_STATE_H
 
+#include <qcow2/entry.h>
 #include <qcow2/image.h>
 
 #include "slice.h"
@@ -78,12 +79,26 @@ size_t qcow2_words_equal(const uint8_t *p, size_t nr, uint64_t word);
 /* Set the offset of the entry that ERR is about; returns -1. */
 int qcow2_fail_entry(struct img_error *err, uint64_t off);
 /*
- * The indices of the entries of the L1 table at L1 that are not 0, ordered
- * by the L2 table they name, then by index: what visits each L2 table once
- * however many entries name it. Free *out with free(); NULL when *nr is 0.
+ * The entries of the active L1 table that are not 0, ordered by the L2 table
+ * they name, then by index: what visits each L2 table once however many
+ * entries name it. 12 bytes for each entry, whatever their order was.
  */
-int qcow2_l1_order(const uint8_t *l1, uint32_t entries, uint32_t **out,
-                   uint32_t *nr, struct img_error *err);
+struct qcow2_l1_order {
+    uint64_t *entries;
+    uint32_t *idx; /* where each stands in the table */
+    uint32_t nr;
+};
+
+static inline uint64_t qcow2_l1_order_off(const struct qcow2_l1_order *order,
+                                          uint32_t i)
+{
+    return order->entries[i] & QCOW2_ENTRY_OFFSET_MASK;
+}
+
+int qcow2_l1_order_load(struct qcow2_image *q, struct qcow2_l1_order *out,
+                        struct img_error *err);
+/* Accepts a zeroed one. */
+void qcow2_l1_order_fini(struct qcow2_l1_order *order);
 
 /* map.c */
 int qcow2_image_map(struct img_image *image, uint64_t off, uint64_t len,

@@ -5,6 +5,7 @@
  */
 #include "stored.h"
 
+#include <endian.h>
 #include <stdlib.h>
 
 #include <img/bytes.h>
@@ -114,10 +115,35 @@ static int block_read(struct qcow2_stored *stored, uint64_t off,
                                 stored->q->header.cluster_len, off, NULL, err);
 }
 
+/* Which of the refcounts of the loaded block that word WORD stands for are 1.
+ */
+static uint64_t ones_of(const struct qcow2_stored *stored, uint64_t word)
+{
+    const struct qcow2_header *header = &stored->q->header;
+    uint64_t first = word * 64;
+    uint64_t nr = img_min(64, stored->entries - first);
+    uint64_t four_ones = htobe64(0x0001000100010001ull);
+    uint64_t ones = 0;
+
+    /* Mostly all are. */
+    if (header->refcount_order == 4 && nr == 64 &&
+        qcow2_words_equal(stored->bytes + first * 2, 16, four_ones) == 16) {
+        return UINT64_MAX;
+    }
+    for (uint64_t i = 0; i < nr; i++) {
+        uint64_t count =
+            header->refcount_order == 4
+                ? img_load_be16(stored->bytes + (first + i) * 2)
+                : qcow2_refcount_get(header, stored->bytes, first + i);
+
+        ones |= (uint64_t)(count == 1) << i;
+    }
+    return ones;
+}
+
 static int block_index(struct qcow2_stored *stored,
                        struct qcow2_stored_block *block, struct img_error *err)
 {
-    const struct qcow2_header *header = &stored->q->header;
     uint64_t words = img_div_up(stored->entries, 64);
 
     if (qcow2_budget_draw(stored->memory_left, words * 8, err) ||
@@ -128,12 +154,8 @@ static int block_index(struct qcow2_stored *stored,
     if (!block->is_one) {
         return -1;
     }
-    for (uint64_t i = 0; i < stored->entries; i++) {
-        uint64_t count = header->refcount_order == 4
-                             ? img_load_be16(stored->bytes + i * 2)
-                             : qcow2_refcount_get(header, stored->bytes, i);
-
-        block->is_one[i / 64] |= (uint64_t)(count == 1) << (i % 64);
+    for (uint64_t i = 0; i < words; i++) {
+        block->is_one[i] = ones_of(stored, i);
     }
     return 0;
 }
@@ -158,6 +180,20 @@ int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
     *out = block->is_one[bit / 64] >> (bit % 64) & 1 ? QCOW2_STORED_ONE
                                                      : QCOW2_STORED_OTHER;
     return 0;
+}
+
+const void *qcow2_stored_place(const struct qcow2_stored *stored,
+                               uint64_t cluster)
+{
+    uint64_t idx = cluster / stored->entries;
+    uint64_t bit = cluster % stored->entries;
+
+    if (idx >= stored->table.nr || stored->block_of[idx] >= BLOCK_BROKEN) {
+        return NULL;
+    }
+
+    const uint64_t *is_one = stored->blocks[stored->block_of[idx]].is_one;
+    return is_one ? is_one + bit / 64 : NULL;
 }
 
 uint64_t qcow2_stored_ones(const struct qcow2_stored *stored, uint64_t cluster,

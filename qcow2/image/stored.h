@@ -45,6 +45,10 @@ enum qcow2_stored_answer {
 int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
                         enum qcow2_stored_answer *out, struct img_error *err);
 
+/* Where the answer for CLUSTER is likely to be, for a prefetch; or NULL. */
+const void *qcow2_stored_place(const struct qcow2_stored *stored,
+                               uint64_t cluster);
+
 /*
  * How many of the NR clusters from CLUSTER on are known to have a stored
  * refcount of 1: fewer where the answer needs a block that was not asked

@@ -13,6 +13,8 @@
 #include <img/memory.h>
 #include <qcow2/entry.h>
 
+#include "radix.h"
+
 int qcow2_table_load(struct qcow2_image *q, uint64_t off, uint64_t entries,
                      uint8_t **out, struct img_error *err)
 {
@@ -78,63 +80,42 @@ int qcow2_fail_entry(struct img_error *err, uint64_t off)
     return -1;
 }
 
-struct l1_key {
-    uint64_t l2_off;
-    uint32_t idx;
-};
-
-static int l1_key_compare(const void *a, const void *b)
+int qcow2_l1_order_load(struct qcow2_image *q, struct qcow2_l1_order *out,
+                        struct img_error *err)
 {
-    const struct l1_key *x = a;
-    const struct l1_key *y = b;
-
-    if (x->l2_off != y->l2_off) {
-        return x->l2_off < y->l2_off ? -1 : 1;
-    }
-    return x->idx < y->idx ? -1 : x->idx > y->idx;
-}
-
-int qcow2_l1_order(const uint8_t *l1, uint32_t entries, uint32_t **out,
-                   uint32_t *nr, struct img_error *err)
-{
+    const struct qcow2_header *header = &q->header;
     uint32_t used = 0;
+    uint8_t *table;
 
-    *out = NULL;
-    *nr = 0;
-    for (uint32_t i = 0; i < entries; i++) {
-        used += word_at(l1 + (size_t)i * 8) != 0;
-    }
-    if (used == 0) {
-        return 0;
-    }
-    IMG_AUTO(img_free_ptr)
-    struct l1_key *keys = img_calloc(used, sizeof(*keys), err);
-    IMG_AUTO(img_free_ptr)
-    uint32_t *order = img_calloc(used, sizeof(*order), err);
-    if (!keys || !order) {
+    *out = (struct qcow2_l1_order){0};
+    if (qcow2_table_load(q, header->l1_off, header->l1_entries, &table, err)) {
         return -1;
     }
+    out->entries = (uint64_t *)(void *)table;
+    for (uint32_t i = 0; i < header->l1_entries; i++) {
+        used += out->entries[i] != 0;
+    }
+    out->idx = img_calloc(img_max(used, 1), sizeof(*out->idx), err);
+    if (!out->idx) {
+        qcow2_l1_order_fini(out);
+        return -1;
+    }
+    for (uint32_t i = 0; i < header->l1_entries; i++) {
+        uint64_t entry = img_load_be64(table + (size_t)i * 8);
 
-    bool is_sorted = true;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < entries; i++) {
-        uint64_t entry = img_load_be64(l1 + (size_t)i * 8);
-
-        if (entry == 0) {
-            continue;
+        if (entry != 0) {
+            out->entries[out->nr] = entry;
+            out->idx[out->nr++] = i;
         }
-        keys[n] = (struct l1_key){entry & QCOW2_ENTRY_OFFSET_MASK, i};
-        is_sorted =
-            is_sorted && (n == 0 || keys[n - 1].l2_off <= keys[n].l2_off);
-        n++;
     }
-    if (!is_sorted) {
-        qsort(keys, used, sizeof(*keys), l1_key_compare);
-    }
-    for (uint32_t i = 0; i < used; i++) {
-        order[i] = keys[i].idx;
-    }
-    *out = img_steal(&order);
-    *nr = used;
+    qcow2_radix_sort_tagged(out->entries, out->idx, QCOW2_ENTRY_OFFSET_MASK,
+                            out->nr);
     return 0;
+}
+
+void qcow2_l1_order_fini(struct qcow2_l1_order *order)
+{
+    free(order->entries);
+    free(order->idx);
+    *order = (struct qcow2_l1_order){0};
 }

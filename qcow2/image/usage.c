@@ -88,22 +88,20 @@ static int usage_table(struct qcow2_image *q, uint64_t l2_off,
     return 0;
 }
 
-static int usage_tables(struct qcow2_image *q, const uint8_t *l1,
-                        const uint32_t *order, uint32_t nr,
+static int usage_tables(struct qcow2_image *q, const struct qcow2_l1_order *l1,
                         struct qcow2_usage *out, struct img_error *err)
 {
     const struct qcow2_header *header = &q->header;
 
-    for (uint32_t i = 0, next; i < nr; i = next) {
+    for (uint32_t i = 0, next; i < l1->nr; i = next) {
         struct qcow2_l1_entry entry = {0};
         uint64_t l2_off = 0;
 
-        for (next = i; next < nr; next++) {
-            if (qcow2_l1_decode(header,
-                                img_load_be64(l1 + (size_t)order[next] * 8),
+        for (next = i; next < l1->nr; next++) {
+            if (qcow2_l1_decode(header, l1->entries[next],
                                 img_file_len(q->image.file), &entry, err)) {
                 return qcow2_fail_entry(err, header->l1_off +
-                                                 (uint64_t)order[next] * 8);
+                                                 (uint64_t)l1->idx[next] * 8);
             }
             if (next > i && entry.l2_off != l2_off) {
                 break;
@@ -111,7 +109,7 @@ static int usage_tables(struct qcow2_image *q, const uint8_t *l1,
             l2_off = entry.l2_off;
         }
         if (l2_off != 0 &&
-            usage_table(q, l2_off, order[i] * header->l2_covers_len, next - i,
+            usage_table(q, l2_off, l1->idx[i] * header->l2_covers_len, next - i,
                         out, err)) {
             return -1;
         }
@@ -123,14 +121,10 @@ int qcow2_image_usage(struct img_image *image, struct qcow2_usage *out,
                       struct img_error *err)
 {
     struct qcow2_image *q = qcow2_image_of(image);
-    IMG_AUTO(img_free_ptr) uint8_t *l1 = NULL;
-    IMG_AUTO(img_free_ptr) uint32_t *order = NULL;
-    uint32_t nr;
+    IMG_AUTO(qcow2_l1_order_fini) struct qcow2_l1_order l1 = {0};
 
     *out = (struct qcow2_usage){.first_guest_off = UINT64_MAX};
-    if (qcow2_table_load(q, q->header.l1_off, q->header.l1_entries, &l1, err) ||
-        qcow2_l1_order(l1, q->header.l1_entries, &order, &nr, err) ||
-        usage_tables(q, l1, order, nr, out, err)) {
+    if (qcow2_l1_order_load(q, &l1, err) || usage_tables(q, &l1, out, err)) {
         return -1;
     }
     if (out->first_guest_off == UINT64_MAX) {

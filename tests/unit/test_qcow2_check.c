@@ -346,6 +346,52 @@ START_TEST(test_runs)
 }
 END_TEST
 
+/* In a full image: what was found, of which the last is heard. */
+static struct qcow2_check_result full(uint32_t odd, uint16_t refcount,
+                                      uint64_t entry, struct heard *heard)
+{
+    struct qcow2_check_result result;
+    struct build b;
+
+    build_init(&b, 305);
+    for (uint32_t i = 0; i < 300; i++) {
+        build_l2(&b, i, (5ull + i) * CLUSTER | COPIED);
+    }
+    build_refcount(&b, 5 + odd, refcount);
+    build_l2(&b, odd, entry * CLUSTER | COPIED);
+    build_open(&b, NULL);
+    result = run(&b, heard);
+    build_fini(&b);
+    ck_assert_uint_eq(result.allocated_clusters, 300);
+    return result;
+}
+
+/* What breaks a run is found wherever it stands. */
+START_TEST(test_runs_break_anywhere)
+{
+    struct qcow2_check_result result;
+    struct heard heard;
+
+    for (uint32_t odd = 0; odd < 299; odd++) {
+        uint64_t own = 5 + odd;
+
+        result = full(odd, 2, own, &heard);
+        ck_assert_uint_eq(result.corruptions, 1);
+        ck_assert_uint_eq(result.leaks, 1);
+        ck_assert_uint_eq(result.fragmented_clusters, 0);
+        ck_assert_uint_eq(heard.last.off, own * CLUSTER);
+
+        /* The neighbour's cluster has two owners, its own one none. */
+        result = full(odd, 1, own + 1, &heard);
+        ck_assert_uint_eq(result.corruptions, 1);
+        ck_assert_uint_eq(result.leaks, 1);
+        ck_assert_uint_eq(result.fragmented_clusters, odd > 0 ? 2 : 1);
+        ck_assert_str_eq(heard.last.id, "refcount-too-small");
+        ck_assert_uint_eq(heard.last.off, (own + 1) * CLUSTER);
+    }
+}
+END_TEST
+
 /* Open and check B's file, whose Nth read fails; true when none failed. */
 static bool survives_fault(struct build *b, uint64_t n)
 {
@@ -394,4 +440,5 @@ END_TEST
 UNIT_SUITE("qcow2_check", test_clean, test_leak, test_refcount_too_small,
            test_copied, test_past_end, test_owners, test_amplification,
            test_limits, test_max_problems, test_tables_outside,
-           test_beyond_qemu, test_runs, test_each_read_fails)
+           test_beyond_qemu, test_runs, test_runs_break_anywhere,
+           test_each_read_fails)
