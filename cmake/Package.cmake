@@ -55,6 +55,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/digest.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/inspect.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/pivot.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/preflight.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h

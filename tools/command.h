@@ -52,7 +52,8 @@ extern const struct option_spec info_options[], map_options[], check_options[],
     compare_options[], digest_options[], tree_options[],
     validate_snapshot_options[], validate_copy_options[], create_options[],
     copy_options[], rebase_options[], commit_options[], amend_options[],
-    resize_options[], snapshot_options[], pivot_options[], inspect_options[];
+    resize_options[], snapshot_options[], pivot_options[], inspect_options[],
+    preflight_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -71,6 +72,7 @@ int cmd_amend(void *opaque, char **operands, int nr);
 int cmd_resize(void *opaque, char **operands, int nr);
 int cmd_snapshot(void *opaque, char **operands, int nr);
 int cmd_pivot(void *opaque, char **operands, int nr);
+int cmd_preflight(void *opaque, char **operands, int nr);
 
 /* -o help; and what else the commands' own options need. */
 int create_choices(const void *opaque);
@@ -82,6 +84,7 @@ void snapshot_fini(void *values);
 int pivot_choices(const void *opaque);
 void pivot_fini(void *values);
 void inspect_fini(void *values);
+void preflight_fini(void *values);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */
 const struct command *command_find(int argc, char **argv, int *words);

@@ -149,6 +149,26 @@ const struct command commands[] = {
         .run = cmd_inspect,
     },
     {
+        .name = "preflight",
+        .summary = "Would a snapshot or block copy by libvirt come out right?",
+        .operands = "--domain XML (--snapshot XML|--diskspec SPEC|--copy-disk "
+                    "XML)",
+        .example = "imgchain preflight --domain vm.xml --snapshot snap.xml "
+                   "\\\n      --disk-only --reuse-external",
+        .notes = "Flags are virsh's, for snapshot-create and blockcopy. The "
+                 "domain is judged as\nrunning when its XML has an "
+                 "id.\n\n" VALIDATE_CODES,
+        .options = preflight_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
+        .values_len = sizeof(struct preflight_values),
+        .fini = preflight_fini,
+        .min_operands = 0,
+        .max_operands = 0,
+        .usage_exit = EXIT_USAGE,
+        .limit_exit = EXIT_USAGE,
+        .run = cmd_preflight,
+    },
+    {
         .name = "create",
         .summary = "Make an empty image, an overlay, or what validate accepts",
         .operands = "FILE [SIZE]",

@@ -131,6 +131,27 @@ struct validate_values {
     struct verdict_files reports;
 };
 
+/* preflight: each flag by virsh's name. */
+struct preflight_values {
+    struct common_values common;
+    const char *domain;   /* XML */
+    const char *snapshot; /* XML, or: */
+    const char *name, *memspec;
+    struct words diskspecs;
+    const char *copy_disk; /* XML, or: */
+    const char *dest, *target;
+    bool blockdev, raw;
+    bool reuse_external, disk_only, atomic, quiesce, no_metadata, redefine,
+        current, halt, live, validate;
+    bool shallow, transient_job, synchronous_writes;
+    bool has_granularity;
+    uint64_t granularity;
+    bool is_transient;
+    bool allow_larger, allow_data_file;
+    const char *as_user, *qemu_version;
+    struct verdict_files reports;
+};
+
 struct inspect_values {
     struct common_values common;
     enum chain_inspect_policy policy;

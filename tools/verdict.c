@@ -112,6 +112,7 @@ static struct img_json *check_json(const struct chain_check *check)
 
     img_json_set_string(json, "id", check->id);
     img_json_set_string(json, "result", verdict_result(check->result));
+    set_text(json, "disk", check->disk);
     set_text(json, "image", check->image);
     set_text(json, "message", check->message);
     set_text(json, "found", check->found);
@@ -153,8 +154,8 @@ struct img_json *verdict_json(const struct verdict *verdict)
         set_facts(json, verdict);
     } else {
         img_json_set_string(json, "operation", verdict->operation);
-        img_json_set_string(json, "source", verdict->source);
-        img_json_set_string(json, "dest", verdict->dest);
+        set_text(json, "source", verdict->source);
+        set_text(json, "dest", verdict->subject ? NULL : verdict->dest);
     }
     for (size_t i = 0; i < chain_report_len(report); i++) {
         img_json_push(checks, check_json(chain_report_at(report, i)));
@@ -162,6 +163,9 @@ struct img_json *verdict_json(const struct verdict *verdict)
     img_json_set(json, "checks", checks);
     if (!verdict->facts) {
         img_json_set(json, "proof", proof_json(chain_report_proof(report)));
+    }
+    if (verdict->extend) {
+        verdict->extend(verdict->opaque, json);
     }
     return json;
 }

@@ -15,7 +15,13 @@ struct verdict {
     const char *operation; /* "snapshot"; inspect: the policy */
     const char *source;    /* as the request spells it; NULL: none */
     const char *dest;      /* the file that is judged, likewise */
-    const char *purpose;   /* "the overlay of" SOURCE */
+    /* preflight: what is judged instead, "a snapshot of domain vm"; and the
+       command that asks for it. NULL: another command. */
+    const char *subject, *ask;
+    /* More for the JSON; NULL: nothing. */
+    void (*extend)(const void *opaque, struct img_json *json);
+    const void *opaque;
+    const char *purpose; /* "the overlay of" SOURCE */
     /* inspect: what the verdict is about; NULL: another command. */
     const struct chain_inspect_facts *facts;
 };

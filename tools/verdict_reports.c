@@ -61,8 +61,12 @@ static int put_case(FILE *to, const struct verdict *verdict,
 {
     int rc = 0;
 
-    (void)fprintf(to, "    <testcase classname=\"%s.%s\" name=\"%s\">\n",
-                  verdict->command, verdict->operation, check->id);
+    (void)fprintf(to, "    <testcase classname=\"%s.%s", verdict->command,
+                  verdict->operation);
+    if (check->disk && put_xml(to, ".", check->disk, "", err) < 0) {
+        return -1;
+    }
+    (void)fprintf(to, "\" name=\"%s\">\n", check->id);
     switch (check->result) {
     case CHAIN_CHECK_FAIL:
         rc = put_problem(to, "failure", check, err);
@@ -202,6 +206,9 @@ static int push_result(struct img_json *results, const char *dest,
         result, "message",
         text_object("text", check->message ? check->message : check->id));
     img_json_set(result, "locations", location_json(uri ? uri : ""));
+    if (check->disk) {
+        img_json_set_string(properties, "disk", check->disk);
+    }
     if (check->found) {
         img_json_set_string(properties, "found", check->found);
     }

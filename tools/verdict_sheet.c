@@ -52,6 +52,11 @@ static void put_check(struct output *out, unsigned width, size_t section,
         output_text(out, "  ");
         sheet_wrap(out, width, 2, check->message);
     }
+    if (check->disk) {
+        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), "disk");
+        output_escaped(out, check->disk);
+        output_text(out, "\n");
+    }
     if (check->image) {
         output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), "image");
         output_escaped(out, check->image);
@@ -62,6 +67,22 @@ static void put_check(struct output *out, unsigned width, size_t section,
     if (check->remedy) {
         output_printf(out, "  remedy\n    %s\n", check->remedy);
     }
+}
+
+/* Of several disks each has a check of one id. */
+static bool is_listed(const struct chain_report *report, size_t idx)
+{
+    const struct chain_check *check = chain_report_at(report, idx);
+
+    for (size_t i = 0; i < idx; i++) {
+        const struct chain_check *other = chain_report_at(report, i);
+
+        if (other->result == check->result &&
+            strcmp(other->id, check->id) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* "15 passed: dest-exists, dest-access, ..." */
@@ -79,7 +100,8 @@ static void put_summary(struct output *out, unsigned width,
     for (size_t i = 0; i < chain_report_len(report); i++) {
         const struct chain_check *check = chain_report_at(report, i);
 
-        if (check->result == result && used < sizeof(ids) - 64) {
+        if (check->result == result && used < sizeof(ids) - 64 &&
+            !is_listed(report, i)) {
             int len = snprintf(ids + used, sizeof(ids) - used, "%s%.60s",
                                used > 0 ? ", " : "", check->id);
 
@@ -129,8 +151,10 @@ static void put_verdict(struct output *out, const struct verdict *verdict)
     output_text(out, verdict_name(judgement));
     output_style(out, STYLE_PLAIN);
     output_text(out, ": ");
-    output_escaped(out, verdict->dest);
-    if (verdict->facts) {
+    output_escaped(out, verdict->subject ? verdict->subject : verdict->dest);
+    if (verdict->subject) {
+        output_text(out, "\n");
+    } else if (verdict->facts) {
         output_printf(out, "\n  %s\n",
                       inspect_words(judgement, verdict->operation));
     } else {
@@ -166,5 +190,8 @@ void verdict_sheet(struct output *out, const struct verdict *verdict,
         0) {
         output_text(out, "\nContents were proved by\n");
         proof_print(out, proof);
+    }
+    if (verdict->ask && chain_report_judgement(report) == CHAIN_ACCEPTED) {
+        output_printf(out, "\nThe request is\n    %s\n", verdict->ask);
     }
 }

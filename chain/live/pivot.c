@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <chain/blockdev.h>
 #include <img/memory.h>
 
 #include "pivot_run.h"
@@ -62,8 +63,8 @@ static int snapshot(const struct pivot_run *run, struct img_error *err)
         const struct pivot_target *target = &run->targets[i];
 
         pivot_node_name(target, 'f', 0, name);
-        img_json_push(actions,
-                      pivot_snapshot_action(target->live.layers[0].node, name));
+        img_json_push(actions, chain_blockdev_snapshot_action(
+                                   target->live.layers[0].node, name));
     }
     return pivot_transaction(run, actions, err);
 }
@@ -145,7 +146,7 @@ static int splice(const struct pivot_run *run,
     pivot_node_name(target, 'f', 0, overlay);
     pivot_node_name(target, 'f', 1, backing);
     actions = img_json_array();
-    img_json_push(actions, pivot_snapshot_action(backing, overlay));
+    img_json_push(actions, chain_blockdev_snapshot_action(backing, overlay));
     return pivot_transaction(run, actions, err);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <chain/blockdev.h>
 #include <img/file.h>
 #include <img/memory.h>
 
@@ -24,16 +25,12 @@ static void tell(const struct pivot_run *run, const char *text,
     }
 }
 
-/* {"execute": COMMAND, "arguments": ...} */
 static char *command_text(const char *command, struct img_json *arguments,
                           struct img_error *err)
 {
-    IMG_AUTO(json_free) struct img_json *json = img_json_object();
+    IMG_AUTO(json_free)
+    struct img_json *json = chain_qmp_command(command, arguments);
 
-    img_json_set_string(json, "execute", command);
-    if (arguments) {
-        img_json_set(json, "arguments", arguments);
-    }
     return img_json_text(json, false, err);
 }
 
@@ -113,82 +110,41 @@ static struct dest_layer dest_layer(const struct pivot_target *target,
     return out;
 }
 
-static int add_storage(const struct pivot_run *run,
-                       const struct pivot_target *target, size_t idx,
-                       struct img_error *err)
+/* Whatever the header names is not opened: QEMU has the backing file of the
+   top for writing, or does not need it yet. */
+static bool has_backing(const struct pivot_target *target, size_t idx)
 {
-    struct img_json *args = img_json_object();
-    char name[PIVOT_NAME_LEN];
-    struct dest_layer layer = dest_layer(target, idx);
-
-    pivot_node_name(target, 's', idx, name);
-    img_json_set_string(args, "driver",
-                        layer.is_device ? "host_device" : "file");
-    img_json_set_string(args, "filename", layer.path);
-    img_json_set_string(args, "node-name", name);
-    img_json_set_bool(args, "auto-read-only", true);
-    img_json_set_string(args, "discard", "unmap");
-    if (idx > 0) {
-        img_json_set_bool(args, "read-only", true);
-    }
-    return pivot_send(run, "blockdev-add", args, err);
-}
-
-static void set_backing(struct img_json *args,
-                        const struct pivot_target *target, size_t idx)
-{
-    char name[PIVOT_NAME_LEN];
-
-    if (idx == 0 || idx + 1 >= pivot_depth(target)) {
-        img_json_set(args, "backing", img_json_null());
-    } else {
-        pivot_node_name(target, 'f', idx + 1, name);
-        img_json_set_string(args, "backing", name);
-    }
+    return idx > 0 && idx + 1 < pivot_depth(target);
 }
 
 int pivot_add_layer(const struct pivot_run *run,
                     const struct pivot_target *target, size_t idx,
                     struct img_error *err)
 {
-    const char *format = dest_layer(target, idx).format;
-    char storage[PIVOT_NAME_LEN], name[PIVOT_NAME_LEN];
-    struct img_json *args;
+    struct dest_layer layer = dest_layer(target, idx);
+    char storage[PIVOT_NAME_LEN], name[PIVOT_NAME_LEN], below[PIVOT_NAME_LEN];
+    bool is_read_only = idx > 0;
 
-    if (add_storage(run, target, idx, err) != 0) {
-        return -1;
-    }
     pivot_node_name(target, 's', idx, storage);
     pivot_node_name(target, 'f', idx, name);
-    args = img_json_object();
-    img_json_set_string(args, "driver", format);
-    img_json_set_string(args, "node-name", name);
-    img_json_set_string(args, "file", storage);
-    /* Whatever the header names is not opened: QEMU has the backing file for
-       writing, or does not need it yet. A raw file names none. */
-    if (strcmp(format, "raw") != 0) {
-        set_backing(args, target, idx);
+    pivot_node_name(target, 'f', idx + 1, below);
+    if (pivot_send(run, "blockdev-add",
+                   chain_blockdev_storage(storage, layer.path, layer.is_device,
+                                          is_read_only),
+                   err) != 0) {
+        return -1;
     }
-    img_json_set_bool(args, "read-only", idx > 0);
-    return pivot_send(run, "blockdev-add", args, err);
-}
-
-struct img_json *pivot_snapshot_action(const char *node, const char *overlay)
-{
-    struct img_json *action = img_json_object(), *data = img_json_object();
-
-    img_json_set_string(data, "node", node);
-    img_json_set_string(data, "overlay", overlay);
-    img_json_set_string(action, "type", "blockdev-snapshot");
-    img_json_set(action, "data", data);
-    return action;
+    return pivot_send(
+        run, "blockdev-add",
+        chain_blockdev_format(name, layer.format, storage,
+                              has_backing(target, idx) ? below : NULL,
+                              is_read_only),
+        err);
 }
 
 int pivot_transaction(const struct pivot_run *run, struct img_json *actions,
                       struct img_error *err)
 {
-    struct img_json *args = img_json_object();
-
-    img_json_set(args, "actions", actions);
-    return pivot_send(run, "transaction", args, err);
+    return pivot_send(run, "transaction", chain_blockdev_transaction(actions),
+                      err);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <chain/blockdev.h>
 #include <img/image.h>
 #include <img/memory.h>
 
@@ -114,26 +115,21 @@ static void set_granularity(struct img_json *args,
 int pivot_job_start(const struct pivot_run *run,
                     const struct pivot_target *target, struct img_error *err)
 {
-    struct img_json *args = img_json_object();
     char id[PIVOT_JOB_LEN], name[PIVOT_NAME_LEN];
+    struct img_json *args;
 
     pivot_job_id(target, target->is_full, id);
     pivot_node_name(target, 'f', 0, name);
-    img_json_set_string(args, "job-id", id);
     /* QEMU mirrors a root only. Filters over the active layer, a throttle,
        are to stay: what is under them is replaced. */
-    img_json_set_string(args, "device", target->live.root);
-    img_json_set_string(args, "target", name);
+    args = chain_blockdev_mirror(id, target->live.root, name, !target->is_full);
     if (strcmp(target->live.root, target->live.layers[0].node) != 0) {
         img_json_set_string(args, "replaces", target->live.layers[0].node);
     }
-    img_json_set_string(args, "sync", target->is_full ? "full" : "top");
     set_granularity(args, target);
     if (run->request->bandwidth > 0) {
         img_json_set_u64(args, "speed", run->request->bandwidth);
     }
-    img_json_set_bool(args, "auto-finalize", true);
-    img_json_set_bool(args, "auto-dismiss", false);
     return pivot_send(run, "blockdev-mirror", args, err);
 }
 

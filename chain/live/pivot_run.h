@@ -56,8 +56,6 @@ void pivot_node_name(const struct pivot_target *target, char kind, size_t idx,
 int pivot_add_layer(const struct pivot_run *run,
                     const struct pivot_target *target, size_t idx,
                     struct img_error *err);
-/* What puts NODE under OVERLAY, an action of a transaction. */
-struct img_json *pivot_snapshot_action(const char *node, const char *overlay);
 /* All ACTIONS (taken), or none. */
 int pivot_transaction(const struct pivot_run *run, struct img_json *actions,
                       struct img_error *err);

@@ -4,6 +4,8 @@
  */
 #include "access.h"
 
+#include <chain/validate.h>
+
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -73,6 +75,19 @@ int chain_access_user_load(const char *name, struct chain_access_user *out,
         return img_fail(err, IMG_LIMIT, "a user in more than %d groups",
                         CHAIN_ACCESS_GROUPS_MAX);
     }
+    return 0;
+}
+
+int chain_access_user_new(const char *name, struct chain_access_user **out,
+                          struct img_error *err)
+{
+    struct chain_access_user *user = img_calloc(1, sizeof(*user), err);
+
+    if (!user || chain_access_user_load(name, user, err) < 0) {
+        free(user);
+        return -1;
+    }
+    *out = user;
     return 0;
 }
 

@@ -56,6 +56,10 @@ static int read_request(struct chain_judge *judge, struct img_error *err)
                         "MAJOR.MINOR",
                         chain_shown(text, shown));
     }
+    if (judge->request->user) {
+        judge->user = *judge->request->user;
+        return 0;
+    }
     return chain_access_user_load(judge->request->as_user, &judge->user, err);
 }
 

@@ -32,6 +32,12 @@ static char *ask_with(const struct chain_judge *judge, const char *format)
     return chain_remedy_ask_again(judge, &change);
 }
 
+/* What deserves a warning by itself is refused where libvirt is to be asked. */
+static enum chain_check_result not_explicit(const struct chain_judge *judge)
+{
+    return judge->request->is_explicit ? CHAIN_CHECK_FAIL : CHAIN_CHECK_WARN;
+}
+
 void chain_rule_request_explicit(struct chain_judge *judge)
 {
     const char *format = judge->request->dest_format;
@@ -46,7 +52,7 @@ void chain_rule_request_explicit(struct chain_judge *judge)
         chain_judge_remedy(judge, ask_with(judge, "qcow2"));
     } else if (!format && judge->has_probe) {
         chain_judge_say(
-            judge, CHAIN_CHECK_WARN,
+            judge, not_explicit(judge),
             "no format is named: what libvirt finds by probing is what "
             "a guest could have written");
         chain_judge_found(judge, "%s (probed)", judge->probe.format->name);
@@ -54,7 +60,7 @@ void chain_rule_request_explicit(struct chain_judge *judge)
         chain_judge_remedy(judge, ask_with(judge, judge->probe.format->name));
     } else if (judge->dest_path[0] != '/' && judge->request->dest_fd < 0) {
         chain_judge_say(
-            judge, CHAIN_CHECK_WARN,
+            judge, not_explicit(judge),
             "libvirt wants an absolute path; this one is judged from "
             "the working directory");
         chain_judge_found(judge, "%s", chain_shown(judge->dest_path, shown));

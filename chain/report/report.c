@@ -137,6 +137,12 @@ static void set_copy(struct chain_report *report, const char **field,
     replace(field, copy);
 }
 
+void chain_check_disk(struct chain_report *report, struct chain_check *check,
+                      const char *disk)
+{
+    set_copy(report, &check->disk, disk);
+}
+
 void chain_check_image(struct chain_report *report, struct chain_check *check,
                        const char *path)
 {
@@ -197,7 +203,7 @@ void chain_report_append(struct chain_report *into, struct chain_report *from,
     if (reserve(into, from->nr)) {
         for (size_t i = 0; i < from->nr; i++) {
             if (disk) {
-                set_copy(into, &from->checks[i]->disk, disk);
+                chain_check_disk(into, from->checks[i], disk);
             }
             into->checks[into->nr++] = from->checks[i];
         }

@@ -27,7 +27,8 @@ declare -A room_of=(
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
-    [chain/pivot.h]=live [chain/virt.h]=virt)
+    [chain/pivot.h]=live [chain/blockdev.h]=live
+    [chain/virt.h]=virt [chain/preflight.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
@@ -43,7 +44,7 @@ declare -A sees=(
     [chain/graph]='base io format codec image graph'
     [chain/ops]='base io engine format codec image fresh edit repair graph report ops'
     [chain/live]='base io format graph live'
-    [chain/virt]='base io virt'
+    [chain/virt]='base io graph report virt'
     [tools]='base io engine format codec image fresh edit repair graph report ops live virt')
 # The files that may use a library from outside. --version prints the
 # versions of all of them (tools/help.c); a test may ask the library itself.

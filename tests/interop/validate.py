@@ -20,12 +20,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+from reuse_rows import ROWS  # noqa: E402
+from room import (  # noqa: E402
+    MIB, SIZE, Failed, Room, Unavailable, run, wait_for_fd)
 
 IMGCHAIN = os.path.abspath(os.environ.get("IMGCHAIN", "imgchain"))
-MIB = 1 << 20
-SIZE = 16 * MIB
 SKIP = 77
 
 RULES = {
@@ -45,121 +46,6 @@ RULES = {
         content-equal no-internal-state encryption write-mode shallow-meaning
         stable-source""".split(),
 }
-
-
-class Failed(Exception):
-    """imgchain did not judge as it should."""
-
-
-class Unavailable(Exception):
-    """The case cannot be made here."""
-
-
-def run(*command, **more):
-    done = subprocess.run(command, capture_output=True, text=True,
-                          errors="surrogateescape", timeout=120, check=False,
-                          **more)
-    if done.returncode != 0:
-        raise Failed(f"{command}: exit {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
-class Room:
-    """A folder with base.qcow2 <- active.qcow2 and a destination."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.source = self.path("active.qcow2")
-        self.dest = self.path("dest.qcow2")
-        self.format = "qcow2"
-        self.mounts = []
-        self.children = []
-        self.img("create", "-f", "qcow2", "base.qcow2", str(SIZE))
-        self.io("base.qcow2", "write -P 1 0 1M", "write -P 3 8M 1M")
-        self.overlay("active.qcow2", "base.qcow2")
-        self.io("active.qcow2", "write -P 2 1M 64k", "write -z 8M 64k")
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def img(self, *args):
-        return run("qemu-img", args[0], *args[1:], cwd=self.folder)
-
-    def io(self, image, *commands, fmt="qcow2"):
-        words = [w for c in commands for w in ("-c", c)]
-        return run("qemu-io", "-f", fmt, *words, image, cwd=self.folder)
-
-    def overlay(self, name, backing, *options, size=None, fmt="qcow2"):
-        self.img("create", "-f", "qcow2", *options, "-b", backing, "-F", fmt,
-                 name, *([str(size)] if size else []))
-
-    def rebase(self, backing, fmt="qcow2", image="dest.qcow2"):
-        self.img("rebase", "-u", "-f", "qcow2", "-b", backing,
-                 *(["-F", fmt] if fmt else []), image)
-
-    def copy(self, source, dest):
-        shutil.copyfile(self.path(source), self.path(dest))
-
-    def encrypted(self, *options):
-        """qemu-img measures the processor for it, which can fail."""
-        for time_ms in (10, 50, 200, 500, 1000, 2000):
-            with contextlib.suppress(Failed):
-                self.img("create", "-f", "qcow2", *options, "--object",
-                         "secret,id=s,data=abc", "-o",
-                         "encrypt.format=luks,encrypt.key-secret=s,"
-                         f"encrypt.iter-time={time_ms}", "dest.qcow2",
-                         str(SIZE))
-                return
-        raise Failed("qemu-img makes no LUKS image")
-
-    def patch(self, off, data, name="dest.qcow2"):
-        with open(self.path(name), "r+b") as image:
-            image.seek(off)
-            image.write(data)
-
-    def read(self, off, length, name="dest.qcow2"):
-        with open(self.path(name), "rb") as image:
-            image.seek(off)
-            return image.read(length)
-
-    def forget_format(self, name="dest.qcow2"):
-        """The backing format's extension becomes one that nobody knows."""
-        head = self.read(0, 65536, name)
-        at = head.index(struct.pack(">I", 0xE2792ACA), 72)
-        self.patch(at, struct.pack(">I", 0x12345678), name)
-
-    def set_incompatible(self, bits, name="dest.qcow2"):
-        old = struct.unpack(">Q", self.read(72, 8, name))[0]
-        self.patch(72, struct.pack(">Q", old | bits), name)
-
-    def write_header(self, extensions, backing, off, name="dest.qcow2"):
-        """Extensions (type, bytes; lengths may be odd) and a backing name."""
-        area = b""
-        for kind, data in extensions:
-            area += struct.pack(">II", kind, len(data)) + data
-            area += bytes(-len(data) % 8)
-        area += bytes(8)
-        start = struct.unpack(">I", self.read(100, 4, name))[0]
-        self.patch(start, area.ljust(1024, b"\0"), name)
-        self.patch(off, backing.encode(), name)
-        self.patch(8, struct.pack(">QI", off, len(backing)), name)
-
-    def close(self):
-        for child in self.children:
-            child.kill()
-            child.wait()
-        for mount in self.mounts:
-            subprocess.run(["umount", mount], check=False,
-                           capture_output=True)
-
-    # Destinations that pass.
-    def good(self, operation):
-        if operation == "snapshot":
-            self.overlay("dest.qcow2", "active.qcow2")
-        elif operation == "shallow":
-            self.overlay("dest.qcow2", "base.qcow2")
-        else:
-            self.img("create", "-f", "qcow2", "dest.qcow2", str(SIZE))
 
 
 def arguments(operation, room, more):
@@ -373,23 +259,7 @@ def read_only_mount(room):
 @case("dest-unused", "snapshot")
 def held_by_qemu(room):
     room.good("snapshot")
-    room.children.append(subprocess.Popen(
-        ["qemu-io", "-f", "qcow2", "-c", "sleep 2500", room.dest],
-        stdout=subprocess.DEVNULL))
-    wait_for_fd(room.children[-1].pid, room.dest)
-    # Reaped at once: a zombie would count as a process to wait for.
-    threading.Thread(target=room.children[-1].wait, daemon=True).start()
-    time.sleep(0.3)
-
-
-def wait_for_fd(pid, path):
-    for _ in range(5000):
-        with contextlib.suppress(OSError):
-            for entry in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{entry}") == path:
-                    return True
-        time.sleep(0.001)
-    raise Failed(f"process {pid} never opened {path}")
+    room.hold_dest(2500)
 
 
 # dest-distinct
@@ -1023,188 +893,25 @@ def check_quoting(room):
     apply_remedy(room, words, find(report, "dest-exists"), "dest-exists")
 
 
-# What was tried with libvirt 9.0 and QEMU 7.2: live results are the reason
-# for each verdict.
-LIVE = []
-
-
-def live(name, operation, verdict):
-    def add(build):
-        LIVE.append((name, operation, verdict, build))
-        return build
-    return add
-
-
-def simple(name, operation, verdict, *steps):
-    def build(room):
-        for step in steps:
-            step(room)
-    live(name, operation, verdict)(build)
-
-
-def overlay(backing, *options, size=None, fmt="qcow2"):
-    return lambda room: room.overlay("dest.qcow2", backing, *options,
-                                     size=size, fmt=fmt)
-
-
-def blank(size=SIZE, fmt="qcow2", *options):
-    def make(room):
-        room.format = fmt
-        room.img("create", "-f", fmt, *options, "dest.qcow2", str(size))
-    return make
-
-
-def written(*commands):
-    return lambda room: room.io("dest.qcow2", *commands, fmt=room.format)
-
-
-def as_format(fmt):
-    return lambda room: setattr(room, "format", fmt)
-
-
-def based_on(backing, fmt="qcow2"):
-    return lambda room: room.rebase(backing, fmt)
-
-
-def other_image(room):
-    room.img("create", "-f", "qcow2", "other.qcow2", str(SIZE))
-    room.io("other.qcow2", "write -P 7 0 2M")
-
-
-def linked(target, hard):
-    def make(room):
-        (os.link if hard else os.symlink)(room.path(target), room.dest)
-    return make
-
-
-YES, NO = "accepted", "refused"
-S, C, H = "snapshot", "copy", "shallow"
-simple("s1 right overlay", S, YES, overlay("active.qcow2"))
-simple("s1 absolute", S, YES,
-       lambda r: r.overlay("dest.qcow2", r.source))
-simple("s12 by way of a link", S, YES,
-       lambda r: os.symlink("active.qcow2", r.path("link.qcow2")),
-       overlay("link.qcow2"))
-simple("s2 wrong backing", S, NO, other_image, overlay("other.qcow2"))
-simple("s3 no backing", S, NO, blank())
-simple("s15 skips the active layer", S, NO, overlay("base.qcow2"))
-simple("s4 no backing format", S, NO, overlay("active.qcow2"),
-       Room.forget_format)
-simple("s28 recorded raw", S, NO, overlay("active.qcow2"),
-       based_on("active.qcow2", "raw"))
-simple("s27 backing missing", S, NO, overlay("active.qcow2"),
-       based_on("gone.qcow2"))
-simple("s16 backing is itself", S, NO, overlay("active.qcow2"),
-       based_on("dest.qcow2"))
-simple("s26 file:", S, NO, overlay("active.qcow2"),
-       lambda r: r.rebase("file:" + r.source))
-simple("s26b json qcow2", S, NO, overlay("active.qcow2"),
-       lambda r: r.rebase("json:" + json.dumps({
-           "driver": "qcow2", "file": {"driver": "file",
-                                       "filename": r.source}})))
-simple("s26c bare json", S, NO, overlay("active.qcow2"),
-       lambda r: r.rebase("json:" + json.dumps({
-           "driver": "file", "filename": r.source})))
-simple("s5 smaller", S, NO, overlay("active.qcow2", size=8 * MIB))
-simple("s33 a sector smaller", S, NO,
-       overlay("active.qcow2", size=SIZE - 512))
-simple("s6 larger", S, NO, overlay("active.qcow2", size=32 * MIB))
-simple("s8 data clusters", S, NO, overlay("active.qcow2"),
-       written("write -P 9 0 64k"))
-simple("s32 zero clusters", S, NO, overlay("active.qcow2"),
-       written("write -z 0 64k"))
-simple("s7 raw file", S, NO, blank(SIZE, "raw"), as_format("qcow2"))
-simple("s10 empty file", S, NO, lambda r: open(r.dest, "wb").close())
-simple("s9 missing", S, NO)
-simple("s11 directory", S, NO, lambda r: os.mkdir(r.dest))
-simple("s14 hard link of the active layer", S, NO,
-       linked("active.qcow2", True))
-simple("s17 corrupt bit", S, NO, overlay("active.qcow2"),
-       lambda r: r.set_incompatible(2))
-simple("s29 unknown incompatible bit", S, NO, overlay("active.qcow2"),
-       lambda r: r.set_incompatible(1 << 33))
-simple("s31 external data file", S, NO,
-       overlay("active.qcow2", "-o", "data_file=data.raw"))
-simple("luks", S, NO,
-       lambda r: r.encrypted("-b", "active.qcow2", "-F", "qcow2"))
-simple("s17d dirty bit", S, YES,
-       overlay("active.qcow2", "-o", "lazy_refcounts=on"),
-       lambda r: r.set_incompatible(1))
-simple("s18 version 2", S, YES, overlay("active.qcow2", "-o", "compat=0.10"))
-simple("s19 4k clusters", S, YES,
-       overlay("active.qcow2", "-o", "cluster_size=4k"))
-simple("s19b 2M clusters", S, YES,
-       overlay("active.qcow2", "-o", "cluster_size=2M"))
-simple("s20 extended L2", S, YES,
-       overlay("active.qcow2", "-o", "extended_l2=on"))
-simple("s30 bitmap", S, YES, overlay("active.qcow2"),
-       lambda r: r.img("bitmap", "--add", "dest.qcow2", "b0"))
-simple("c1 blank", C, YES, blank())
-simple("c1s right overlay", H, YES, overlay("base.qcow2"))
-simple("c28 flat copy of the base", H, YES,
-       lambda r: r.img("convert", "-O", "qcow2", "base.qcow2", "dest.qcow2"))
-simple("c2 smaller", C, NO, blank(8 * MIB))
-simple("c2l larger", C, NO, blank(32 * MIB))
-simple("c26 raw smaller", C, NO, blank(8 * MIB, "raw"))
-simple("c27 raw larger", C, NO, blank(32 * MIB, "raw"))
-simple("c2s smaller", H, NO, overlay("base.qcow2", size=8 * MIB))
-simple("c2ls larger", H, NO, overlay("base.qcow2", size=32 * MIB))
-simple("c3 wrong backing contents", H, NO, other_image, overlay("other.qcow2"))
-simple("c24 backing recorded raw", H, NO, overlay("base.qcow2"),
-       based_on("base.qcow2", "raw"))
-simple("c7 no backing, blank", H, NO, blank())
-simple("c8 stale clusters", H, NO, overlay("base.qcow2"),
-       written("write -P 9 2M 64k"))
-simple("c5 raw blank", H, NO, blank(SIZE, "raw"))
-simple("c5s raw stale", H, NO, blank(SIZE, "raw"), written("write -P 9 0 16M"))
-simple("c5p raw filled with the base", H, YES, as_format("raw"),
-       lambda r: r.img("convert", "-O", "raw", "base.qcow2", "dest.qcow2"))
-simple("c4 full of stale data", C, YES, blank(),
-       written("write -P 0xee 0 16M"))
-simple("c4r raw full of stale data", C, YES, blank(SIZE, "raw"),
-       written("write -P 0xee 0 16M"))
-simple("c9 records a backing file", C, NO, other_image, overlay("other.qcow2"))
-simple("c9v2 the same in version 2", C, NO, other_image,
-       overlay("other.qcow2", "-o", "compat=0.10"))
-simple("c6 backing missing", H, NO, overlay("base.qcow2"),
-       based_on("gone.qcow2"))
-simple("c6f backing missing", C, NO, overlay("base.qcow2"),
-       based_on("gone.qcow2"))
-simple("c16 backing format missing", H, NO, overlay("base.qcow2"),
-       Room.forget_format)
-simple("c11 raw file as qcow2", C, NO, blank(SIZE, "raw"), as_format("qcow2"))
-simple("c12 qcow2 file as raw", C, NO, blank(), as_format("raw"))
-simple("c13 no format", C, YES, blank(), as_format(None))
-simple("c13s no format", H, YES, overlay("base.qcow2"), as_format(None))
-simple("c20 2M clusters", H, YES,
-       overlay("base.qcow2", "-o", "cluster_size=2M"))
-simple("c20b 512 byte clusters", H, YES,
-       overlay("base.qcow2", "-o", "cluster_size=512"))
-simple("c21 hard link of the source", C, NO, linked("active.qcow2", True))
-simple("c23 backing is itself", H, NO, overlay("base.qcow2"),
-       based_on("dest.qcow2"))
-simple("c25 file:", H, NO, overlay("base.qcow2"),
-       lambda r: r.rebase("file:" + r.path("base.qcow2")))
-simple("c30 corrupt", C, NO, blank(), lambda r: r.set_incompatible(2))
-simple("c31 missing", C, NO)
-simple("c22 backing is the active layer", H, NO, overlay("active.qcow2"))
-
-
-def check_live(room, operation, verdict, build):
-    build(room)
-    code, report = judge(arguments(operation, room, []), room.folder)
+def check_live(room, row):
+    """A destination that was tried on a live libvirt, see reuse_ext.py."""
+    row.build(room)
+    code, report = judge(
+        arguments(row.rules, room, row.validate_options(room)),
+        room.folder)
+    verdict = row.validate_verdict or row.verdict
     if report["verdict"] != verdict:
         bad = others(report, "", ("fail", "unproven"))
         raise Failed(f"{report['verdict']}, expected {verdict}: {bad}")
-    if code != (0 if verdict == YES else 1):
+    if code != (0 if verdict == "accepted" else 1):
         raise Failed(f"exit {code}")
 
 
 def tests():
     for name, *rest in CASES:
         yield name, lambda room, rest=rest: check_case(room, *rest)
-    for name, *rest in LIVE:
-        yield f"live {name}", lambda room, rest=rest: check_live(room, *rest)
+    for row in ROWS:
+        yield f"live {row.id}", lambda room, row=row: check_live(room, row)
     for operation in RULES:
         yield f"all pass ({operation})", \
             lambda room, o=operation: check_good(room, o)

@@ -63,6 +63,8 @@ void chain_check_say_error(struct chain_report *report,
                            struct chain_check *check,
                            enum chain_check_result result,
                            const struct img_error *err);
+void chain_check_disk(struct chain_report *report, struct chain_check *check,
+                      const char *disk);
 void chain_check_image(struct chain_report *report, struct chain_check *check,
                        const char *path);
 /* Takes over REMEDY; NULL: no command can put it right. */

@@ -30,6 +30,8 @@ enum chain_stage {
     CHAIN_STAGE_READING,
 };
 
+struct chain_access_user;
+
 struct chain_validate_request {
     enum chain_operation operation;
     const char *source;        /* the active layer's file */
@@ -39,6 +41,7 @@ struct chain_validate_request {
     int dest_fd;              /* inherited descriptor, or -1 */
     const char *backing_name; /* expected text of the backing name; NULL */
     enum chain_name_requirement require;
+    bool is_explicit;  /* without an absolute path and a format it fails */
     bool allow_larger; /* snapshot: a larger overlay is wanted */
     bool allow_data_file;
     bool target_is_zero; /* copy: the caller will trust its zeros */
@@ -49,7 +52,10 @@ struct chain_validate_request {
        equal what the guest goes on writing prove nothing. */
     bool is_live;
     bool allow_probe;
-    const char *as_user;      /* judge access for this user; NULL: self */
+    const char *as_user; /* judge access for this user; NULL: self */
+    /* The same, looked up before (chain_access_user_new), for one of several
+       requests; NULL: as_user is looked up. */
+    const struct chain_access_user *user;
     const char *qemu_version; /* "7.2"; NULL: 7.2 and later */
     const struct img_roots *roots;
     unsigned max_depth;                   /* 0: CHAIN_MAX_DEPTH */
@@ -64,6 +70,14 @@ struct chain_validate_request {
     int (*confine)(void *opaque, enum chain_stage stage, struct img_error *err);
     void *confine_opaque;
 };
+
+/*
+ * The user NAME (or a number) with its groups; NULL: this process. IMG_USAGE
+ * for a name that nobody has. Free with free().
+ */
+IMG_PUBLIC int chain_access_user_new(const char *name,
+                                     struct chain_access_user **out,
+                                     struct img_error *err);
 
 /*
  * Judge. Every rule that applies to the operation gives exactly one check,
