@@ -18,6 +18,7 @@ compared with the row, and what happens with the verdict.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pwd
@@ -119,12 +120,15 @@ class Trial:
         words += ["--synchronous-writes"] if row.sync else []
         words += ["--granularity", str(row.granularity)] \
             if row.granularity else []
-        if not row.writes:
+        if not row.writes and not row.restarts:
             return self.outcome(self.machine.virsh("blockcopy", *words,
                                                    "--wait", "--pivot"))
         self.machine.must("blockcopy", *words)
         while not self.machine.qmp("query-block-jobs")[0]["ready"]:
             time.sleep(0.02)
+        if row.restarts:
+            self.virt.stop_daemon()
+            self.virt.start_daemon()
         self.write(0x66, 12 * MIB + 8192, 4096)
         return self.outcome(self.machine.virsh("blockjob", "vda", "--pivot"))
 
@@ -250,6 +254,13 @@ def complaints(row, verdict, checks, did, after):
         yield f"libvirt: {did}, {after}; expected {row.did}, {row.after}"
 
 
+def own_daemon(virt, row, folder):
+    """Only a row that stops its daemon has one of its own."""
+    if row.restarts:
+        return Libvirtd(os.path.join(folder, "virt"), cache=virt.cache)
+    return contextlib.nullcontext(virt)
+
+
 def run_row(virt, row):
     """(result or None, complaints)"""
     folder = os.path.realpath(tempfile.mkdtemp(prefix="imgchain-reuse-"))
@@ -257,7 +268,8 @@ def run_row(virt, row):
     room = None
     try:
         room = Room(folder)
-        found = Trial(virt, row, room).run()
+        with own_daemon(virt, row, folder) as daemon:
+            found = Trial(daemon, row, room).run()
         return found, list(complaints(row, *found))
     except (Failed, libvirtd.Failed, subprocess.TimeoutExpired,
             json.JSONDecodeError) as error:

@@ -37,13 +37,13 @@ ends badly is refused beforehand.
 PARTS = (
     ("snapshot", "Snapshots of a running machine",
      "The definition keeps the old chain by name, so that a wrong header is "
-     "not noticed\nuntil somebody trusts it."),
+     "not\nnoticed until somebody trusts it."),
     ("offline", "Snapshots of a stopped machine",
      "libvirt opens nothing: every file is taken."),
     ("copy", "Full copies", None),
     ("shallow", "Shallow copies",
-     "The file's own contents have to be those of the active layer's backing "
-     "file."),
+     "The file's own contents have to be those of the active layer's "
+     "backing file."),
 )
 
 

@@ -30,14 +30,15 @@ class Row:
 
     def __init__(self, name, operation, title, *steps, verdict=NO, did=OK,
                  after=None, sync=False, writes=False, granularity=None,
-                 rooted=False, validate_verdict=None):
+                 rooted=False, restarts=False, validate_verdict=None):
         self.id, self.operation, self.title = name, operation, title
         self.rules, self.steps = RULES[operation], steps
         self.verdict, self.did = verdict, did
         self.after = after or (
             (SAME,) * 4 if did == OK else (SAME,) + (NOT_SEEN,) * 3)
         self.sync, self.writes, self.granularity = sync, writes, granularity
-        self.rooted, self.validate_verdict = rooted, validate_verdict
+        self.rooted, self.restarts = rooted, restarts
+        self.validate_verdict = validate_verdict
 
     def build(self, room):
         for step in self.steps:
@@ -345,6 +346,11 @@ row("y6", H, "y1 with a granularity of 4 KiB", overlay("base.qcow2"),
     writes=True, granularity=4096, verdict=YES)
 row("y7", C, "blank, guest writes 4 KiB, synchronous writes", blank(),
     writes=True, sync=True, verdict=YES)
+
+row("d1", C, "blank, libvirtd starts anew before the pivot", blank(),
+    restarts=True, verdict=YES)
+row("d2", H, "overlay of the base, libvirtd starts anew before the pivot",
+    overlay("base.qcow2"), restarts=True, verdict=YES)
 
 # ---- Block devices
 
