@@ -30,6 +30,7 @@ struct staged_file {
     uint64_t untouched;
     uint32_t page_len;
     uint64_t memory_left;
+    bool is_full;       /* a page was refused */
     struct page *slots; /* a hash by offset; NR of ROOM are used */
     size_t nr, room;
 };
@@ -171,7 +172,8 @@ static int page_make(struct staged_file *staged, uint64_t off, uint8_t **out)
     if (!slot->bytes) {
         uint8_t *bytes = NULL;
 
-        if (cost > staged->memory_left || !(bytes = malloc(staged->page_len))) {
+        staged->is_full = staged->is_full || cost > staged->memory_left;
+        if (staged->is_full || !(bytes = malloc(staged->page_len))) {
             return -ENOMEM;
         }
         rc = below_read(staged, bytes, staged->page_len, off);
@@ -328,6 +330,11 @@ int img_file_staged(struct img_file *below, uint32_t page_len,
     }
     *out = &staged->file;
     return 0;
+}
+
+bool img_staged_is_full(const struct img_file *file)
+{
+    return ((const struct staged_file *)file)->is_full;
 }
 
 static int off_compare(const void *a, const void *b)

@@ -15,8 +15,6 @@
 
 #include "check_state.h"
 
-#define DEFAULT_MEMORY (512ull << 20)
-
 int qcow2_check_is_wanted(const struct qcow2_check *check,
                           struct img_error *err)
 {
@@ -133,8 +131,9 @@ static int check_init(struct qcow2_check *check, struct img_error *err)
 
     check->file_len = img_file_len(q->image.file);
     file_clusters = img_div_up(check->file_len, header->cluster_len);
-    check->memory_left = check->options->max_memory ? check->options->max_memory
-                                                    : DEFAULT_MEMORY;
+    check->memory_left = check->options->max_memory
+                             ? check->options->max_memory
+                             : qcow2_check_memory(q->image.file);
     check->clusters_nr = file_clusters;
     check->odd_visits_left = QCOW2_CHECK_MAX_ODD_TABLES;
     check->result->total_clusters = img_div_up(

@@ -7,6 +7,21 @@
 
 #include <img/checked.h>
 #include <img/memory.h>
+#include <qcow2/check.h>
+
+#define MEMORY_MIN (48ull << 20)
+#define MEMORY_MAX (512ull << 20)
+
+uint64_t qcow2_check_memory(const struct img_file *file)
+{
+    uint64_t held = img_file_allocated_len(file);
+
+    /* A device does not tell, nor do some file systems. */
+    if (held == 0) {
+        held = img_file_len(file);
+    }
+    return img_min(MEMORY_MIN + held / 2, MEMORY_MAX);
+}
 
 int qcow2_budget_draw(uint64_t *memory_left, uint64_t len,
                       struct img_error *err)

@@ -26,14 +26,12 @@ void qcow2_refs_fini(struct qcow2_refs *refs)
     *refs = (struct qcow2_refs){0};
 }
 
-static int draw(struct qcow2_refs *refs, uint64_t len, struct img_error *err)
+static int draw(uint64_t *memory_left, uint64_t len, struct img_error *err)
 {
-    if (len > refs->memory_left) {
-        return img_fail(err, IMG_LIMIT,
-                        "the repair needs more memory than it was given "
-                        "(--max-memory)");
+    if (len > *memory_left) {
+        return img_fail(err, IMG_LIMIT, QCOW2_REPAIR_NO_MEMORY);
     }
-    refs->memory_left -= len;
+    *memory_left -= len;
     return 0;
 }
 
@@ -49,7 +47,8 @@ static int room_make(struct qcow2_refs *refs, uint64_t chunk,
     while (nr <= chunk) {
         nr *= 2;
     }
-    if (draw(refs, (nr - refs->chunks_nr) * sizeof(*refs->chunks), err)) {
+    if (draw(&refs->memory_left, (nr - refs->chunks_nr) * sizeof(*refs->chunks),
+             err)) {
         return -1;
     }
     chunks = realloc(refs->chunks, nr * sizeof(*refs->chunks));
@@ -66,7 +65,8 @@ static int room_make(struct qcow2_refs *refs, uint64_t chunk,
 static int chunk_widen(struct qcow2_refs *refs, struct qcow2_refs_chunk *chunk,
                        struct img_error *err)
 {
-    if (draw(refs, QCOW2_REFS_CHUNK * sizeof(*chunk->wide), err)) {
+    if (draw(&refs->memory_left, QCOW2_REFS_CHUNK * sizeof(*chunk->wide),
+             err)) {
         return -1;
     }
     chunk->wide = img_calloc(QCOW2_REFS_CHUNK, sizeof(*chunk->wide), err);
@@ -105,7 +105,7 @@ int qcow2_refs_set(struct qcow2_refs *refs, uint64_t cluster, uint64_t value,
     }
     chunk = &refs->chunks[cluster / QCOW2_REFS_CHUNK];
     if (!chunk->narrow && !chunk->wide) {
-        if (draw(refs, QCOW2_REFS_CHUNK, err)) {
+        if (draw(&refs->memory_left, QCOW2_REFS_CHUNK, err)) {
             return -1;
         }
         chunk->narrow = img_calloc(1, QCOW2_REFS_CHUNK, err);
@@ -176,13 +176,15 @@ struct qcow2_l2_ref *qcow2_l2_refs_find(const struct qcow2_l2_refs *tables,
 
 static int slots_grow(struct qcow2_l2_refs *tables, struct img_error *err)
 {
-    struct qcow2_l2_refs next = {
-        .nr = tables->nr,
-        .room = tables->room ? tables->room * 2 : SLOTS_MIN,
-    };
+    struct qcow2_l2_refs next = *tables;
 
     if (tables->nr + tables->nr / 2 < tables->room) {
         return 0;
+    }
+    next.room = tables->room ? tables->room * 2 : SLOTS_MIN;
+    /* Both for a while, as it is moved. */
+    if (draw(tables->memory_left, next.room * sizeof(*next.slots), err)) {
+        return -1;
     }
     next.slots = img_calloc(next.room, sizeof(*next.slots), err);
     if (!next.slots) {
@@ -194,6 +196,7 @@ static int slots_grow(struct qcow2_l2_refs *tables, struct img_error *err)
         }
     }
     free(tables->slots);
+    *tables->memory_left += tables->room * sizeof(*tables->slots);
     *tables = next;
     return 0;
 }

@@ -16,6 +16,8 @@
 #include <img/error.h>
 
 #define QCOW2_REFS_CHUNK 4096u /* clusters */
+#define QCOW2_REPAIR_NO_MEMORY                                                 \
+    "the repair needs more memory than it was given (--max-memory)"
 
 struct qcow2_refs_chunk {
     uint8_t *narrow;
@@ -51,6 +53,7 @@ struct qcow2_l2_ref {
 struct qcow2_l2_refs {
     struct qcow2_l2_ref *slots;
     size_t nr, room;
+    uint64_t *memory_left; /* borrowed: that of the counters */
 };
 
 void qcow2_l2_refs_fini(struct qcow2_l2_refs *tables);

@@ -15,6 +15,8 @@
 /* Shares of the whole work, as far as progress goes. */
 #define SHARE_BEFORE 0.3
 #define SHARE_STAGED 0.6
+#define CHANGES_MIN (48ull << 20)
+#define CHANGES_MAX (512ull << 20)
 
 int qcow2_repair_is_wanted(const struct qcow2_repair *r, struct img_error *err)
 {
@@ -147,11 +149,23 @@ static int look(struct qcow2_repair *r, struct img_file *file,
     return check(image, part, cancel, out, err);
 }
 
+/*
+ * Bytes that changes may take, unless told otherwise: what the file really
+ * holds may all be wrong, and as much may have to be copied apart.
+ */
+static uint64_t changes_memory(const struct qcow2_repair *r)
+{
+    uint64_t counting = qcow2_check_memory(r->file);
+    uint64_t held = img_file_allocated_len(r->file);
+
+    return img_min(img_max(counting, CHANGES_MIN + 2 * held), CHANGES_MAX);
+}
+
 static int stage_begin(struct qcow2_repair *r, struct img_error *err)
 {
     const struct qcow2_repair_options *options = r->options;
     uint64_t memory =
-        options->max_memory ? options->max_memory : QCOW2_REPAIR_MEMORY;
+        options->max_memory ? options->max_memory : qcow2_check_memory(r->file);
     uint8_t head[QCOW2_SECTOR_LEN];
     size_t got = 0;
 
@@ -164,7 +178,9 @@ static int stage_begin(struct qcow2_repair *r, struct img_error *err)
                         "no qcow2 header that could be repaired");
     }
     qcow2_refs_init(&r->refs, memory);
-    return img_file_staged(r->file, qcow2_repair_page_len(r), memory,
+    r->tables.memory_left = &r->refs.memory_left;
+    return img_file_staged(r->file, qcow2_repair_page_len(r),
+                           options->max_memory ? memory : changes_memory(r),
                            &r->staged, err);
 }
 
@@ -207,6 +223,7 @@ static int used_end(struct qcow2_repair *r, uint64_t *out,
     counter.fixes = false;
     counter.snapshot_table = NULL; /* it has no place as yet */
     qcow2_refs_init(&counter.refs, r->refs.memory_left);
+    counter.tables.memory_left = &counter.refs.memory_left;
     rc = qcow2_repair_l1_tables(&counter, err) ||
                  qcow2_repair_l2_tables(&counter, err) ||
                  qcow2_repair_owners(&counter, err)
@@ -465,6 +482,9 @@ int qcow2_repair(struct img_file *file,
 
     *out = (struct qcow2_repair_result){0};
     if (run(&r, err)) {
+        if (r.staged && img_staged_is_full(r.staged)) {
+            img_fail(err, IMG_LIMIT, QCOW2_REPAIR_NO_MEMORY);
+        }
         img_error_set_path(err, img_file_path(file));
         return -1;
     }

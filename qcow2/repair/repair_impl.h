@@ -32,7 +32,6 @@
 #include "refs.h"
 
 #define QCOW2_SECTOR_LEN 512u
-#define QCOW2_REPAIR_MEMORY (512ull << 20)
 /* Entries of L1 tables and words of other tables that are read at a time. */
 #define QCOW2_REPAIR_PIECE 8192u
 

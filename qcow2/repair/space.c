@@ -13,8 +13,8 @@
 #include <img/checked.h>
 
 #define RUNS_MIN 16u
-/* Sharing that cannot be counted is copied apart, as much as the file has bytes
-   (or this): a few entries of a hostile image share without end. */
+/* Sharing that cannot be counted is copied apart, as much as the file really
+   holds (or this): a few entries of a hostile image share without end. */
 #define COPIES_MIN_LEN (16u << 20)
 
 int qcow2_repair_alloc(struct qcow2_repair *r, uint64_t nr, uint64_t *cluster,
@@ -48,7 +48,8 @@ bool qcow2_repair_is_fresh(const struct qcow2_repair *r, uint64_t off)
 int qcow2_repair_copy(struct qcow2_repair *r, uint64_t from, uint64_t to,
                       uint64_t len, struct img_error *err)
 {
-    uint64_t max = img_max(r->old_len, COPIES_MIN_LEN);
+    uint64_t held = img_file_allocated_len(r->file);
+    uint64_t max = img_max(held ? held : r->old_len, COPIES_MIN_LEN);
 
     r->copied_len += len;
     if (r->copied_len > max) {

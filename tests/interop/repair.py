@@ -213,6 +213,15 @@ class Case:
             counts["leaks"] += 1
 
 
+def fitting(made, number, kind, seed):
+    """The image at NUMBER, or the next one that has what KIND damages."""
+    for i in range(len(made)):
+        what, path = made[(number + i) % len(made)]
+        if kind(random.Random(seed), Image(path)):
+            return what, path
+    sys.exit("no image has anything for %s" % kind.__name__)
+
+
 def main():
     for tool in ("qemu-img", "qemu-io"):
         if not shutil.which(tool):
@@ -225,14 +234,10 @@ def main():
         maker = Maker(folder, random.Random(SEED))
         for number, options in enumerate(OPTIONS):
             maker.make(number, options)
-        number = 0
         while done < CASES:
-            what, path = maker.made[number % len(maker.made)]
-            seed = "%d %d" % (SEED, number)
-            kind = BELOW_HEADER[number % len(BELOW_HEADER)]
-            number += 1
-            if not kind(random.Random(seed), Image(path)):
-                continue
+            seed = "%d %d" % (SEED, done)
+            kind = BELOW_HEADER[done % len(BELOW_HEADER)]
+            what, path = fitting(maker.made, done, kind, seed)
             done += 1
             kinds.add(kind)
             case = Case(folder, what, path,

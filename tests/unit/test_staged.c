@@ -134,8 +134,10 @@ START_TEST(test_staged_memory)
 
     unit_ok(img_file_write(file, "x", 1, 0, &err), &err);
     unit_ok(img_file_write(file, "x", 1, 4096, &err), &err);
+    ck_assert(!img_staged_is_full(file));
     unit_fails(img_file_write(file, "x", 1, 8192, &err), &err, IMG_MEMORY,
                "cannot write 1 bytes: Cannot allocate memory");
+    ck_assert(img_staged_is_full(file));
     unit_ok(img_file_write(file, "y", 1, 4097, &err), &err);
     img_file_unref(file);
     img_file_unref(below);

@@ -22,6 +22,9 @@ int img_file_staged(struct img_file *below, uint32_t page_len,
                     uint64_t max_memory, struct img_file **out,
                     struct img_error *err);
 
+/* Was a page refused for want of memory under the limit? */
+bool img_staged_is_full(const struct img_file *file);
+
 /*
  * The offsets of the pages that were written, ascending: *NR of them, an array
  * to be released with free() (NULL when there are none).

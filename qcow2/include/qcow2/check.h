@@ -38,7 +38,8 @@ struct qcow2_check_options {
     void (*problem)(void *opaque, const struct qcow2_problem *problem);
     void *opaque;
     uint64_t max_problems;        /* 0: no limit */
-    uint64_t max_memory;          /* bytes for the count array; 0: 512 MiB */
+    uint64_t max_memory;          /* for the count array; 0: by the file,
+                                     see qcow2_check_memory */
     enum img_engine_kind engine;  /* for what is read ahead */
     struct img_ring_stock *rings; /* see qcow2_check_rings; NULL: none */
     const volatile int *cancel;   /* stops with IMG_CANCELLED when set */
@@ -71,6 +72,14 @@ struct qcow2_check_result {
 int qcow2_check(struct img_image *image,
                 const struct qcow2_check_options *options,
                 struct qcow2_check_result *out, struct img_error *err);
+
+/*
+ * Bytes of memory that a check or a repair of the image in FILE may take for
+ * counting, unless told otherwise: 48 MiB and half of what the file really
+ * holds, holes aside, but at most 512 MiB. A cluster is counted in one byte,
+ * and what refers to it is an entry of eight.
+ */
+uint64_t qcow2_check_memory(const struct img_file *file);
 
 /*
  * The ring of a check with ENGINE, made ahead of need by a process that will

@@ -61,7 +61,8 @@ struct qcow2_repair_options {
     void *opaque;
     uint64_t max_steps;
     uint64_t max_problems;
-    uint64_t max_memory; /* for counting, and again for changes; 0: 512 MiB */
+    uint64_t max_memory; /* for counting, and again for changes; 0: by what
+                            the file holds, see qcow2_check_memory */
     const volatile int *cancel; /* heeded until the first change */
     void (*progress)(void *opaque, double fraction);
 };
