@@ -105,8 +105,13 @@ static void read_attributes(struct virt_reader *reader,
                                          "virtio-non-transitional", NULL};
     static const char *const buses[] = {"ide", "fdc", "scsi", "virtio", "xen",
                                         "usb", "uml", "sata", "sd",     NULL};
+    static const char *const policies[] = {"mandatory", "requisite", "optional",
+                                           NULL};
     const struct virt_node *target = virt_child(node, "target");
 
+    out->top.source.startup_policy =
+        virt_word(reader, virt_child(node, "source"), "startupPolicy", policies,
+                  VIRT_XML_ERROR);
     out->device = virt_word(reader, node, "device", devices, VIRT_XML_ERROR);
     out->model = virt_word(reader, node, "model", models, VIRT_XML_ERROR);
     out->snapshot =
@@ -137,6 +142,7 @@ void virt_disk_read(struct virt_reader *reader, const struct virt_node *node,
     out->line = node->line;
     out->top.line = node->line;
     out->target = read_target(reader, node);
+    reader->is_checked = use != VIRT_DISK_HISTORY;
     reader->subject_kind = "disk";
     reader->subject = out->target;
     read_source(reader, node, &out->top.source);
@@ -148,6 +154,7 @@ void virt_disk_read(struct virt_reader *reader, const struct virt_node *node,
         read_attributes(reader, node, out);
         read_driver(reader, driver, out);
         out->is_readonly |= out->device && strcmp(out->device, "cdrom") == 0;
+        virt_disk_check_place(reader, node, out);
     }
     if (use == VIRT_DISK_DOMAIN) {
         virt_disk_check(reader, node, out);

@@ -16,6 +16,10 @@ void virt_disk_read(struct virt_reader *reader, const struct virt_node *node,
                     enum virt_disk_use use, struct chain_virt_disk *out);
 void virt_disk_fini(struct chain_virt_disk *disk);
 
+/* A disk of a domain has an address, or a name that gives it one. */
+void virt_disk_check_place(struct virt_reader *reader,
+                           const struct virt_node *node,
+                           const struct chain_virt_disk *disk);
 /* What libvirt refuses in a disk of a domain, when all of it is read. */
 void virt_disk_check(struct virt_reader *reader, const struct virt_node *node,
                      const struct chain_virt_disk *disk);

@@ -2,7 +2,6 @@
 /* Reading a <domain>: see domain.h. */
 #include "domain.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,21 +39,6 @@ static void free_domain(struct chain_virt_domain **domain)
     chain_virt_domain_free(*domain);
 }
 
-/* Pairs of hexadecimal digits, with dashes and blanks between them. */
-static bool is_uuid(const char *text)
-{
-    unsigned digits = 0;
-
-    for (text += strspn(text, " \t\r\n\v\f"); *text && digits < 32; text++) {
-        if (isxdigit((unsigned char)*text)) {
-            digits++;
-        } else if (digits % 2 != 0 || (*text != '-' && *text != ' ')) {
-            return false;
-        }
-    }
-    return digits == 32 && text[strspn(text, " \t\r\n\v\f")] == '\0';
-}
-
 static void read_identity(struct virt_reader *reader,
                           const struct virt_node *node,
                           struct chain_virt_domain *out)
@@ -71,7 +55,7 @@ static void read_identity(struct virt_reader *reader,
     if (!out->name) {
         virt_refuse(reader, node, "NO_NAME", "<domain> has no <name>");
     }
-    if (out->uuid && !is_uuid(out->uuid)) {
+    if (out->uuid && !virt_is_uuid(out->uuid)) {
         virt_refuse(reader, virt_child(node, "uuid"), VIRT_INTERNAL,
                     "<uuid> is '%s', expected 32 hexadecimal digits",
                     out->uuid);

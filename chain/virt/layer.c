@@ -89,6 +89,8 @@ static void read_old_mirror(struct virt_reader *reader,
                             const struct virt_node *node,
                             struct chain_virt_layer *out)
 {
+    const char *job = virt_attribute(node, "job");
+
     out->line = node->line;
     out->source.type = CHAIN_VIRT_SOURCE_FILE;
     out->source.path = virt_copy_attribute(reader, node, "file");
@@ -97,6 +99,10 @@ static void read_old_mirror(struct virt_reader *reader,
         virt_refuse(reader, node, VIRT_XML_ERROR,
                     "<mirror> has format='%s', which libvirt does not know",
                     out->format);
+    }
+    if (job && strcmp(job, "active-commit") == 0) {
+        virt_refuse(reader, node, VIRT_XML_ERROR,
+                    "<mirror> has no type=, which only a copy may lack");
     }
     if (!out->source.path) {
         virt_refuse(reader, node, VIRT_XML_ERROR, "<mirror> has no file=");

@@ -23,6 +23,9 @@ bool virt_source_is_relative(const struct chain_virt_source *source);
 /* What stands in a <source> of the type network. */
 void virt_network_read(struct virt_reader *reader, const struct virt_node *node,
                        struct chain_virt_source *out);
+/* Which <secret> it is, in an element called AROUND; its uuid or usage. */
+char *virt_secret_read(struct virt_reader *reader, const struct virt_node *node,
+                       const char *around);
 /* <encryption> and <auth>, wherever they stand; NODE may be NULL. */
 void virt_encryption_read(struct virt_reader *reader,
                           const struct virt_node *node,

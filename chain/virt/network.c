@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* <source> of the type network: see layer.h. */
+/* <source> of the type network, and <auth>: see layer.h. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,4 +100,64 @@ void virt_network_read(struct virt_reader *reader, const struct virt_node *node,
     out->config =
         virt_copy_attribute(reader, virt_child(node, "config"), "file");
     read_hosts(reader, node, out);
+}
+
+/* A secret of a kind that libvirt has, and that the protocol takes. */
+static void check_secret(struct virt_reader *reader,
+                         const struct virt_node *secret, const char *protocol)
+{
+    static const char *const kinds[] = {"none", "volume", "ceph", "iscsi",
+                                        "tls",  "vtpm",   NULL};
+    static const char *const iscsi[] = {"iscsi", NULL};
+    static const char *const rbd[] = {"rbd", NULL};
+    const char *type = virt_attribute(secret, "type");
+
+    if (!is_one_of(type, kinds) ||
+        (is_one_of(protocol, iscsi) && strcmp(type, "iscsi") != 0) ||
+        (is_one_of(protocol, rbd) && strcmp(type, "ceph") != 0)) {
+        virt_refuse(reader, secret, VIRT_CONFIG,
+                    "<secret> in <auth> of protocol '%s' has type='%s'",
+                    protocol, type ? type : "");
+    }
+}
+
+static void check_auth(struct virt_reader *reader, const struct virt_node *node,
+                       const struct virt_node *secret,
+                       const struct chain_virt_source *source)
+{
+    static const char *const without[] = {"nbd",  "sheepdog", "gluster", "tftp",
+                                          "vxhs", "nfs",      NULL};
+
+    if (is_one_of(source->protocol, without)) {
+        virt_refuse(reader, node, VIRT_CONFIG,
+                    "<auth> with protocol '%s', which has none",
+                    source->protocol);
+    } else if (secret && source->protocol) {
+        check_secret(reader, secret, source->protocol);
+    }
+}
+
+void virt_auth_read(struct virt_reader *reader, const struct virt_node *node,
+                    struct chain_virt_source *out)
+{
+    static const char *const types[] = {"none", "chap", "ceph", NULL};
+    const struct virt_node *secret = virt_child(node, "secret");
+    const char *user = virt_attribute(node, "username");
+
+    if (!node) {
+        return;
+    }
+    out->auth = virt_copy(reader, user ? user : "");
+    if (!user || user[0] == '\0') {
+        virt_refuse(reader, node, VIRT_XML_ERROR, "<auth> has no username=");
+    }
+    free(virt_word(reader, node, "type", types, VIRT_CONFIG));
+    if (reader->is_checked && out->type == CHAIN_VIRT_SOURCE_NETWORK) {
+        check_auth(reader, node, secret, out);
+    }
+    if (secret) {
+        free(virt_secret_read(reader, secret, "auth"));
+    } else {
+        virt_refuse(reader, node, VIRT_XML_ERROR, "<auth> has no <secret>");
+    }
 }

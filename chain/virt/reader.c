@@ -2,6 +2,7 @@
 /* What reading a document shares: see reader.h. */
 #include "reader.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,6 @@
 
 #include <img/memory.h>
 
-const char *const virt_yes_no[] = {"yes", "no", NULL};
 const char *const virt_locations[] = {"no", "internal", "external", "manual",
                                       NULL};
 
@@ -179,4 +179,18 @@ bool virt_number(const char *text, uint64_t *out)
     }
     *out = value;
     return true;
+}
+
+bool virt_is_uuid(const char *text)
+{
+    unsigned digits = 0;
+
+    for (text += strspn(text, " \t\r\n\v\f"); *text && digits < 32; text++) {
+        if (isxdigit((unsigned char)*text)) {
+            digits++;
+        } else if (digits % 2 != 0 || (*text != '-' && *text != ' ')) {
+            return false;
+        }
+    }
+    return digits == 32 && text[strspn(text, " \t\r\n\v\f")] == '\0';
 }

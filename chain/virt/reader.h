@@ -19,6 +19,8 @@ struct virt_reader {
     struct chain_virt_refusals *refusals;
     struct img_error *err; /* the failure, if is_failed */
     bool is_failed;
+    bool is_checked; /* libvirt not only reads, but also checks, what it is
+                        given: not so what lies in a snapshot */
     /* What is read now, for refusals: "disk" and its name; NULL: itself. */
     const char *subject_kind, *subject;
 };
@@ -62,7 +64,9 @@ int virt_word_find(const char *const *words, const char *text);
    plus may stand before it. */
 bool virt_number(const char *text, uint64_t *out);
 
-extern const char *const virt_yes_no[];
+/* Pairs of hexadecimal digits, 32 in all, with dashes and blanks between. */
+bool virt_is_uuid(const char *text);
+
 extern const char *const virt_locations[]; /* of snapshots: no, internal, ... */
 
 #endif

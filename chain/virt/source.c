@@ -68,8 +68,8 @@ static void read_slice(struct virt_reader *reader, const struct virt_node *node,
     }
 }
 
-static char *read_secret(struct virt_reader *reader,
-                         const struct virt_node *node, const char *around)
+char *virt_secret_read(struct virt_reader *reader, const struct virt_node *node,
+                       const char *around)
 {
     const char *uuid = virt_attribute(node, "uuid");
     const char *usage = virt_attribute(node, "usage");
@@ -78,6 +78,11 @@ static char *read_secret(struct virt_reader *reader,
         virt_refuse(reader, node, VIRT_XML_ERROR,
                     "<secret> in <%s> has %s, expected one of uuid= and usage=",
                     around, uuid ? "both" : "neither");
+    } else if (uuid && !virt_is_uuid(uuid)) {
+        virt_refuse(reader, node, VIRT_XML_ERROR,
+                    "<secret> in <%s> has uuid='%s', expected 32 hexadecimal "
+                    "digits",
+                    around, uuid);
     }
     return virt_copy(reader, uuid ? uuid : usage);
 }
@@ -92,7 +97,7 @@ static void read_secrets(struct virt_reader *reader,
 
     for (; secret; secret = virt_same(secret)) {
         const char *type = virt_attribute(secret, "type");
-        char *name = read_secret(reader, secret, node->name);
+        char *name = virt_secret_read(reader, secret, node->name);
 
         if (!type || type[0] == '\0') {
             virt_refuse(reader, secret, VIRT_XML_ERROR,
@@ -132,27 +137,13 @@ void virt_encryption_read(struct virt_reader *reader,
             virt_word(reader, node, "format", formats, VIRT_CONFIG);
     }
     out->engine = virt_word(reader, node, "engine", engines, VIRT_XML_ERROR);
+    if (reader->is_checked && format && strcmp(format, "luks") == 0 &&
+        virt_child(node, "cipher")) {
+        virt_refuse(reader, node, VIRT_CONFIG,
+                    "<encryption> of a disk has a <cipher>, which its image "
+                    "knows itself");
+    }
     read_secrets(reader, node, out);
-}
-
-void virt_auth_read(struct virt_reader *reader, const struct virt_node *node,
-                    struct chain_virt_source *out)
-{
-    const struct virt_node *secret = virt_child(node, "secret");
-    const char *user = virt_attribute(node, "username");
-
-    if (!node) {
-        return;
-    }
-    out->auth = virt_copy(reader, user ? user : "");
-    if (!user || user[0] == '\0') {
-        virt_refuse(reader, node, VIRT_XML_ERROR, "<auth> has no username=");
-    }
-    if (secret) {
-        free(read_secret(reader, secret, "auth"));
-    } else {
-        virt_refuse(reader, node, VIRT_XML_ERROR, "<auth> has no <secret>");
-    }
 }
 
 /* A path of ours; an empty one is none. */
@@ -250,16 +241,11 @@ static void read_locator(struct virt_reader *reader,
 void virt_source_read(struct virt_reader *reader, const struct virt_node *node,
                       struct chain_virt_source *out)
 {
-    static const char *const policies[] = {"mandatory", "requisite", "optional",
-                                           NULL};
-
     if (!node) {
         return;
     }
     out->line = node->line;
     read_locator(reader, node, out);
-    out->startup_policy =
-        virt_word(reader, node, "startupPolicy", policies, VIRT_XML_ERROR);
     virt_auth_read(reader, virt_child(node, "auth"), out);
     virt_encryption_read(reader, virt_child(node, "encryption"), out);
     read_slice(reader, node, out);

@@ -20,6 +20,7 @@
 
 #include "bytes.h"
 #include "encoding.h"
+#include "tags.h"
 #include "tree.h"
 
 struct maker {
@@ -28,7 +29,7 @@ struct maker {
     struct virt_node *at; /* the innermost element that is open */
     unsigned depth;
     unsigned foreign_depth; /* how deep in elements of a namespace */
-    size_t elements_nr, attributes_nr;
+    size_t elements_nr, attributes_nr, namespaces_nr;
     struct virt_bytes text; /* since the last tag */
     struct img_error *err;
     bool is_failed;
@@ -59,6 +60,13 @@ static bool is_over(struct maker *maker, size_t found, size_t max,
              line_of(maker), max, what);
     stop(maker);
     return true;
+}
+
+/* libxml2 looks names up in a table that does not grow with them. */
+static bool has_too_many_names(struct maker *maker)
+{
+    return is_over(maker, (size_t)xmlDictSize(maker->parser->dict),
+                   CHAIN_VIRT_MAX_NAMES, "names that differ");
 }
 
 /* libxml2 hands attributes over in fives. */
@@ -141,6 +149,23 @@ static void hang(struct maker *maker, struct virt_node *node)
     maker->at = node;
 }
 
+/* One more element, with as many attributes and namespaces. */
+static bool has_too_many(struct maker *maker, size_t attributes_nr,
+                         size_t namespaces_nr)
+{
+    maker->attributes_nr += attributes_nr;
+    maker->namespaces_nr += namespaces_nr;
+    return is_over(maker, ++maker->elements_nr, CHAIN_VIRT_MAX_ELEMENTS,
+                   "elements") ||
+           is_over(maker, maker->attributes_nr, CHAIN_VIRT_MAX_ATTRIBUTES,
+                   "attributes") ||
+           is_over(maker, maker->namespaces_nr, CHAIN_VIRT_MAX_NAMESPACES,
+                   "namespaces") ||
+           is_over(maker, ++maker->depth, CHAIN_VIRT_MAX_DEPTH,
+                   "elements in each other") ||
+           has_too_many_names(maker);
+}
+
 /* NOLINTBEGIN(bugprone-easily-swappable-parameters): libxml2's */
 static void on_start(void *opaque, const xmlChar *name, const xmlChar *prefix,
                      const xmlChar *uri, int namespaces_nr,
@@ -151,15 +176,9 @@ static void on_start(void *opaque, const xmlChar *name, const xmlChar *prefix,
     size_t nr = (size_t)attributes_nr;
     struct virt_node *node;
 
-    (void)prefix, (void)namespaces_nr, (void)namespaces, (void)defaulted_nr;
+    (void)prefix, (void)namespaces, (void)defaulted_nr;
     maker->text.len = 0;
-    if (maker->is_failed ||
-        is_over(maker, ++maker->elements_nr, CHAIN_VIRT_MAX_ELEMENTS,
-                "elements") ||
-        is_over(maker, maker->attributes_nr += nr, CHAIN_VIRT_MAX_ATTRIBUTES,
-                "attributes") ||
-        is_over(maker, ++maker->depth, CHAIN_VIRT_MAX_DEPTH,
-                "elements in each other")) {
+    if (maker->is_failed || has_too_many(maker, nr, (size_t)namespaces_nr)) {
         return;
     }
     if (maker->at) {
@@ -213,6 +232,18 @@ static void on_text(void *opaque, const xmlChar *text, int len)
     }
     if (virt_bytes_add(&maker->text, as_text(text), (size_t)len, maker->err)) {
         stop(maker);
+    }
+}
+
+/* Of no interest but for its name. */
+static void on_instruction(void *opaque, const xmlChar *target,
+                           const xmlChar *data)
+{
+    struct maker *maker = opaque;
+
+    (void)target, (void)data;
+    if (!maker->is_failed) {
+        (void)has_too_many_names(maker);
     }
 }
 
@@ -272,6 +303,7 @@ static void set_callbacks(xmlSAXHandler *callbacks)
     callbacks->endElementNs = on_end;
     callbacks->characters = on_text;
     callbacks->cdataBlock = on_text;
+    callbacks->processingInstruction = on_instruction;
     callbacks->internalSubset = on_document_type;
     callbacks->serror = on_error;
 }
@@ -310,21 +342,27 @@ static int make_tree(const char *text, size_t len, struct virt_tree *tree,
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+static int check_text(const char *text, size_t len, struct img_error *err)
+{
+    if (virt_encoding_check(text, len, err) < 0) {
+        return -1;
+    }
+    if (len == 0) {
+        return img_fail(err, IMG_FORMAT, "line 1: not XML: found nothing");
+    }
+    return virt_tags_check(text, len, err);
+}
+
 int virt_tree_parse(const char *text, size_t len, const char *name,
                     struct virt_tree *out, struct img_error *err)
 {
-    int ret;
-
     memset(out, 0, sizeof(*out));
     /* It may not be done by two threads at once. */
     (void)pthread_once(&once, xmlInitParser);
-    ret = virt_encoding_check(text, len, err);
-    if (ret == 0) {
-        ret = make_tree(text, len, out, err);
-    }
-    if (ret < 0) {
+    if (check_text(text, len, err) < 0 || make_tree(text, len, out, err) < 0) {
         virt_tree_fini(out);
         img_error_set_path(err, name);
+        return -1;
     }
-    return ret;
+    return 0;
 }

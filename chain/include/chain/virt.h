@@ -29,13 +29,16 @@
 extern "C" {
 #endif
 
-#define CHAIN_VIRT_MAX_LEN (16u << 20) /* bytes of XML */
-#define CHAIN_VIRT_MAX_DEPTH 256       /* nested elements; libvirt's as well */
-#define CHAIN_VIRT_MAX_ELEMENTS 262144 /* elements in one document */
-#define CHAIN_VIRT_MAX_ATTRIBUTES 1048576
+#define CHAIN_VIRT_MAX_LEN (8u << 20) /* bytes; libvirt sends at most 4 MiB */
+#define CHAIN_VIRT_MAX_DEPTH 256u     /* elements in each other; libvirt, too */
+#define CHAIN_VIRT_MAX_ELEMENTS 262144u /* of a document */
+#define CHAIN_VIRT_MAX_ATTRIBUTES 1048576u
+#define CHAIN_VIRT_MAX_TAG_ATTRIBUTES 64u /* of one element */
+#define CHAIN_VIRT_MAX_NAMES 4096u     /* that differ, of all in a document */
+#define CHAIN_VIRT_MAX_NAMESPACES 256u /* declarations */
 #define CHAIN_VIRT_MAX_DISKS 16384u
-#define CHAIN_VIRT_MAX_LAYERS 200u  /* <backingStore> in each other */
-#define CHAIN_VIRT_MAX_REFUSALS 256 /* that are kept; the rest is counted */
+#define CHAIN_VIRT_MAX_LAYERS 200u   /* <backingStore> in each other */
+#define CHAIN_VIRT_MAX_REFUSALS 256u /* that are kept; the rest is counted */
 
 /* What libvirt refuses when it reads this. */
 struct chain_virt_refusal {
@@ -85,8 +88,8 @@ struct chain_virt_source {
     char *secret;     /* uuid, or usage, of its first secret */
     char *auth;       /* user name */
     char *fdgroup;
-    char *startup_policy;
-    unsigned line; /* of <source>; 0: there is none */
+    char *startup_policy; /* of a domain's disk alone */
+    unsigned line;        /* of <source>; 0: there is none */
 };
 
 enum chain_virt_backing_kind {
@@ -112,7 +115,8 @@ struct chain_virt_disk {
     char *target;       /* dev= of <target>: vda */
     char *bus, *device; /* device: disk, cdrom, floppy, lun; NULL: disk */
     char *model;
-    char *snapshot; /* no, internal, external, manual; NULL: not said */
+    char *snapshot; /* no, internal, external, manual; NULL: not said, which is
+                       no for a disk that is readonly or of type vhostuser */
     char *driver, *cache, *io, *discard, *detect_zeroes; /* of <driver> */
     bool is_readonly; /* also of a cdrom, which libvirt makes so: without
                          snapshot= it has no part in snapshots */
