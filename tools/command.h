@@ -49,7 +49,7 @@ struct command {
 extern const struct command commands[];
 
 extern const struct option_spec info_options[], map_options[], check_options[],
-    compare_options[], digest_options[], tree_options[],
+    compare_options[], digest_options[], tree_options[], holders_options[],
     validate_snapshot_options[], validate_copy_options[], create_options[],
     copy_options[], rebase_options[], commit_options[], amend_options[],
     resize_options[], snapshot_options[], pivot_options[], inspect_options[],
@@ -64,6 +64,7 @@ int cmd_validate_snapshot(void *opaque, char **operands, int nr);
 int cmd_validate_copy(void *opaque, char **operands, int nr);
 int cmd_inspect(void *opaque, char **operands, int nr);
 int cmd_tree(void *opaque, char **operands, int nr);
+int cmd_holders(void *opaque, char **operands, int nr);
 int cmd_create(void *opaque, char **operands, int nr);
 int cmd_copy(void *opaque, char **operands, int nr);
 int cmd_rebase(void *opaque, char **operands, int nr);

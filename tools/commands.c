@@ -54,6 +54,21 @@ const struct command commands[] = {
         .run = cmd_tree,
     },
     {
+        .name = "holders",
+        .summary = "Show which processes use an image, and as what",
+        .operands = "FILE...",
+        .example = "imgchain holders --output json /images/*.qcow2",
+        .notes = "Exit codes: 0 told for each FILE whether it is in use, 1 "
+                 "could not tell, 2 bad\nusage.",
+        .options = holders_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
+        .values_len = sizeof(struct common_values),
+        .min_operands = 1,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_holders,
+    },
+    {
         .name = "check",
         .summary = "Compare the refcounts of a qcow2 image with its contents",
         .operands = "FILE",

@@ -2,14 +2,12 @@
 /* A connection to a running QEMU: see live.h. */
 #include "live.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <img/holders.h>
 #include <img/memory.h>
 
 /* The first one that mirrors into a node without a backing file and tells all
@@ -90,28 +88,6 @@ bool live_is_same_file(uint64_t dev, uint64_t ino, uint64_t rdev,
     return dev == stamp->dev && ino == stamp->ino;
 }
 
-static bool has_descriptor(int pid, const struct img_stamp *stamp)
-{
-    char proc[PROC_LEN];
-    const struct dirent *entry;
-    bool is_found = false;
-    struct stat st;
-    DIR *dir;
-
-    (void)snprintf(proc, sizeof(proc), "/proc/%d/fd", pid);
-    dir = pid > 0 ? opendir(proc) : NULL;
-    while (dir && !is_found && (entry = readdir(dir))) {
-        is_found =
-            fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 &&
-            live_is_same_file(st.st_dev, st.st_ino,
-                              S_ISBLK(st.st_mode) ? st.st_rdev : 0, stamp);
-    }
-    if (dir) {
-        (void)closedir(dir);
-    }
-    return is_found;
-}
-
 /* Whoever made the socket may not be QEMU itself; then its locks tell. */
 static bool is_locked(const char *path)
 {
@@ -127,5 +103,5 @@ static bool is_locked(const char *path)
 bool live_holds(const struct chain_live *live, const char *path,
                 const struct img_stamp *stamp)
 {
-    return has_descriptor(live->pid, stamp) || is_locked(path);
+    return img_process_holds(live->pid, stamp) || is_locked(path);
 }

@@ -9,6 +9,7 @@
 #ifndef IO_FILE_IMPL_H
 #define IO_FILE_IMPL_H
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -153,6 +154,10 @@ int img_posix_physical(struct img_file *file, uint64_t off, uint64_t len,
  */
 int img_lock_take(int fd, enum img_lock_mode mode, enum img_lock_mode before,
                   struct img_error *err);
+
+/* fcntl on the lock of one byte, from the start; 0 or an errno. */
+int img_lock_call(int fd, int command, short type, uint64_t byte,
+                  struct flock *out);
 
 /*
  * Which process holds a lock on BYTE of the file that FD has open (any lock,

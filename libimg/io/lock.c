@@ -14,18 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <img/holders.h>
 #include <img/memory.h>
 
 #include "file_impl.h"
-
-enum permission {
-    PERM_CONSISTENT_READ = 0,
-    PERM_WRITE = 1,
-    PERM_RESIZE = 3, /* 2 is "write unchanged": no reader or writer minds */
-};
-
-#define USED_BYTE 100u
-#define UNSHARED_BYTE 200u
 
 /* What QEMU holds, and what keeps it out when others hold it. */
 struct lock_set {
@@ -37,29 +29,31 @@ struct lock_set {
 #define NR(array) (sizeof(array) / sizeof((array)[0]))
 
 static const unsigned reader_held[] = {
-    USED_BYTE + PERM_CONSISTENT_READ,
-    UNSHARED_BYTE + PERM_WRITE,
-    UNSHARED_BYTE + PERM_RESIZE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_CONSISTENT_READ,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_RESIZE,
 };
 
 static const unsigned reader_tested[] = {
-    USED_BYTE + PERM_WRITE,
-    USED_BYTE + PERM_RESIZE,
-    UNSHARED_BYTE + PERM_CONSISTENT_READ,
+    IMG_LOCK_USED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_RESIZE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_CONSISTENT_READ,
 };
 
 static const unsigned writer_held[] = {
-    USED_BYTE + PERM_CONSISTENT_READ, USED_BYTE + PERM_WRITE,
-    USED_BYTE + PERM_RESIZE,          UNSHARED_BYTE + PERM_WRITE,
-    UNSHARED_BYTE + PERM_RESIZE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_CONSISTENT_READ,
+    IMG_LOCK_USED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_RESIZE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_RESIZE,
 };
 
 static const unsigned writer_tested[] = {
-    USED_BYTE + PERM_WRITE,
-    USED_BYTE + PERM_RESIZE,
-    UNSHARED_BYTE + PERM_CONSISTENT_READ,
-    UNSHARED_BYTE + PERM_WRITE,
-    UNSHARED_BYTE + PERM_RESIZE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_USED_BYTE + IMG_PERM_RESIZE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_CONSISTENT_READ,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_WRITE,
+    IMG_LOCK_UNSHARED_BYTE + IMG_PERM_RESIZE,
 };
 
 static const struct lock_set lock_sets[] = {
@@ -76,23 +70,8 @@ static const struct lock_set lock_sets[] = {
                          .hint = ""},
 };
 
-static const char *permission_name(unsigned byte)
-{
-    switch (byte % 100) {
-    case PERM_CONSISTENT_READ:
-        return "consistent read";
-    case PERM_WRITE:
-        return "write";
-    case PERM_RESIZE:
-        return "resize";
-    default:
-        return "unknown";
-    }
-}
-
-/* fcntl on one byte; 0 or an errno. */
-static int lock_call(int fd, int command, short type, unsigned byte,
-                     struct flock *out)
+int img_lock_call(int fd, int command, short type, uint64_t byte,
+                  struct flock *out)
 {
     *out = (struct flock){
         .l_type = type,
@@ -126,7 +105,7 @@ static void release(int fd, const struct lock_set *set,
 
     for (size_t i = 0; i < set->held_nr; i++) {
         if (!has_byte(before, set->held[i])) {
-            (void)lock_call(fd, F_OFD_SETLK, F_UNLCK, set->held[i], &lock);
+            (void)img_lock_call(fd, F_OFD_SETLK, F_UNLCK, set->held[i], &lock);
         }
     }
 }
@@ -140,7 +119,7 @@ static void find_holder(int fd, unsigned byte, bool write_only,
                         struct img_lock_holder *holder)
 {
     holder->is_held = true;
-    holder->what = permission_name(byte);
+    holder->what = img_permission_name(byte % 100);
     if (lock->l_pid > 0) {
         holder->pid = lock->l_pid;
     } else {
@@ -174,7 +153,7 @@ static int fail_held(const struct img_lock_holder *holder, unsigned byte,
     }
     if (is_exclusive) {
         before = "which holds an exclusive ";
-    } else if (byte >= UNSHARED_BYTE) {
+    } else if (byte >= IMG_LOCK_UNSHARED_BYTE) {
         before = "which does not share the ";
         after = " permission";
     }
@@ -192,7 +171,7 @@ static int test_bytes(int fd, const unsigned *bytes, size_t nr, unsigned *byte,
 {
     *byte = 0;
     for (size_t i = 0; i < nr; i++) {
-        int sys_errno = lock_call(fd, F_OFD_GETLK, F_WRLCK, bytes[i], lock);
+        int sys_errno = img_lock_call(fd, F_OFD_GETLK, F_WRLCK, bytes[i], lock);
         if (sys_errno != 0) {
             return sys_errno;
         }
@@ -211,7 +190,7 @@ static int fail_exclusive(int fd, unsigned byte, const char *hint,
     struct img_lock_holder holder = {0};
     struct flock lock;
 
-    if (lock_call(fd, F_OFD_GETLK, F_RDLCK, byte, &lock) != 0) {
+    if (img_lock_call(fd, F_OFD_GETLK, F_RDLCK, byte, &lock) != 0) {
         lock.l_pid = 0;
     }
     find_holder(fd, byte, true, &lock, &holder);
@@ -224,7 +203,7 @@ static int take_bytes(int fd, const struct lock_set *set, struct img_error *err)
 
     for (size_t i = 0; i < set->held_nr; i++) {
         int sys_errno =
-            lock_call(fd, F_OFD_SETLK, F_RDLCK, set->held[i], &lock);
+            img_lock_call(fd, F_OFD_SETLK, F_RDLCK, set->held[i], &lock);
         if (sys_errno == EAGAIN || sys_errno == EACCES) {
             return fail_exclusive(fd, set->held[i], set->hint, err);
         }

@@ -95,9 +95,10 @@ for command in "${commands[@]}"; do
     if grep -n '.\{81\}' "$test_dir/stdout"; then
         fail 'help is wider than 80 columns'
     fi
-    # What is written is shared with nobody; a running disk always is.
+    # What is written is shared with nobody; a running disk always is, and
+    # holders locks nothing.
     case $command in
-    commit | amend | resize | snapshot | pivot) shared=0 ;;
+    commit | amend | resize | snapshot | pivot | holders) shared=0 ;;
     *) shared=1 ;;
     esac
     [ "$(grep -c '^  -U, --force-share ' "$test_dir/stdout")" -eq $shared ] ||
@@ -111,7 +112,7 @@ done
 
 run --help
 expect_exit 0
-for command in info map tree check compare 'validate snapshot' \
+for command in info map tree holders check compare 'validate snapshot' \
     'validate copy' create copy rebase commit amend resize snapshot \
     pivot; do
     grep -q "^  $command  *[A-Z]" "$test_dir/stdout" || fail "no $command"

@@ -8,7 +8,7 @@ declare -A room_of=(
     [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
     [img/hash.h]=base [img/json.h]=base [img/memory.h]=base [img/size.h]=base
     [img/visibility.h]=base
-    [img/roots.h]=io [img/extent.h]=format
+    [img/holders.h]=io [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
     [img/engine.h]=engine [img/reader.h]=engine
     [img/format.h]=format [img/image.h]=format
@@ -27,7 +27,7 @@ declare -A room_of=(
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
-    [chain/pivot.h]=live [chain/blockdev.h]=live
+    [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
