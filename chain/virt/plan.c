@@ -25,9 +25,9 @@ void plan_end(struct planner *p, const char *good)
     }
 }
 
-static struct chain_check *add(struct planner *p, const char *disk,
-                               enum chain_check_result result, const char *fmt,
-                               va_list args)
+__attribute__((format(printf, 4, 0))) static struct chain_check *
+add(struct planner *p, const char *disk, enum chain_check_result result,
+    const char *fmt, va_list args)
 {
     struct chain_check *check = chain_report_add(p->report, p->section);
 
