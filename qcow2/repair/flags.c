@@ -101,6 +101,28 @@ static int entry_settle(struct qcow2_repair *r,
     return table_settle(r, off, err);
 }
 
+bool qcow2_repair_flags_can(const struct qcow2_repair *r)
+{
+    uint32_t bits = r->header.cluster_bits;
+    const struct qcow2_l1_table *l1 = &r->l1_tables[0];
+    uint64_t end = l1->off + (uint64_t)l1->entries * 8;
+
+    for (uint64_t off = l1->off; off < end; off += r->header.cluster_len) {
+        if (qcow2_refs_get(&r->refs, off >> bits) > 1) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < r->tables.room; i++) {
+        const struct qcow2_l2_ref *ref = &r->tables.slots[i];
+
+        if (ref->cluster != 0 &&
+            qcow2_refs_get(&r->refs, ref->cluster) > ref->times) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int qcow2_repair_flags(struct qcow2_repair *r, struct img_error *err)
 {
     return r->needs_flags

@@ -116,7 +116,7 @@ static int entry_collect(struct qcow2_repair *r,
     }
     if (off == 0 || (off & (cluster_len - 1u))) {
         /* What such a table refers to is nobody's to free. */
-        r->has_doubt = true;
+        r->doubt = "what broken L1 entries refer to is not known";
         return 0;
     }
     return qcow2_repair_refer(r, off, cluster_len, 1, err) ||

@@ -279,8 +279,7 @@ static void doubt_tell(struct qcow2_repair *r)
                           .off = r->header.l1_off,
                           .is_lost = true,
                       },
-                      "nothing is freed: what broken L1 entries refer to is "
-                      "not known (-r all)");
+                      "nothing is freed: %s (-r all)", r->doubt);
 }
 
 /* Everything that is to be done, staged. */
@@ -296,7 +295,11 @@ static int work(struct qcow2_repair *r, struct img_error *err)
         qcow2_repair_reftable(r, err)) {
         return -1;
     }
-    if (r->has_doubt) {
+    /* Where nothing is moved no byte may change that is read as another. */
+    if (!r->fixes && !r->doubt && !qcow2_repair_flags_can(r)) {
+        r->doubt = "something else lies in a table";
+    }
+    if (r->doubt) {
         doubt_tell(r);
         return 0;
     }

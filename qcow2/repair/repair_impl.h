@@ -61,8 +61,8 @@ struct qcow2_repair {
     struct qcow2_header header;
     uint64_t old_len;
     bool fixes;
-    bool has_told;  /* the problems that remain */
-    bool has_doubt; /* !fixes: an L2 table that cannot be counted */
+    bool has_told;     /* the problems that remain */
+    const char *doubt; /* !fixes: why nothing can be freed; NULL: it can */
 
     /* What the header will say. */
     uint64_t l1_off, reftable_off, snapshots_off, autoclear;
@@ -189,6 +189,9 @@ int qcow2_repair_reftable_complete(struct qcow2_repair *r,
 int qcow2_repair_refcounts(struct qcow2_repair *r, struct img_error *err);
 
 /* ---- flags.c */
+
+/* May the tables that have flags be written where they are? */
+bool qcow2_repair_flags_can(const struct qcow2_repair *r);
 int qcow2_repair_flags(struct qcow2_repair *r, struct img_error *err);
 
 /* ---- header.c: the first sector of the file. */

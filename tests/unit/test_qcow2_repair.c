@@ -224,6 +224,33 @@ START_TEST(test_repair_leaks_only)
 }
 END_TEST
 
+/* The guest sees the L2 table as its data, and bit 63 would have to be set
+   there: that is for -r all, which moves the table. */
+START_TEST(test_repair_leaks_in_table)
+{
+    uint8_t after[REPAIR_ROOM];
+
+    build(before);
+    put_be(f.bytes, ENTRY(5), 8, TINY_L2_OFF);
+    put_be(f.bytes, TINY_L1_OFF, 8, TINY_L2_OFF);
+    put_be(f.bytes, COUNT(4), 2, 2);
+    put_be(f.bytes, ENTRY(0), 8, 5 * CLUSTER);
+    put_be(f.bytes, COUNT(5), 2, 2);
+    repair_open(&f);
+    unit_ok(repair_run_on(&f, f.file, QCOW2_REPAIR_LEAKS, false), &f.err);
+    ck_assert_uint_eq(f.result.after.corruptions, 0);
+    ck_assert_uint_eq(f.result.after.leaks, 1);
+    ck_assert_str_eq(f.last, "nothing is freed: something else lies in a table "
+                             "(-r all)");
+    unit_ok(img_file_read(f.file, after, f.len, 0, &f.err), &f.err);
+    ck_assert_mem_eq(after, f.bytes, f.len);
+    repair_show(f.file, before, NR);
+    unit_ok(repair_run_on(&f, f.file, QCOW2_REPAIR_ALL, false), &f.err);
+    ck_assert_uint_eq(f.result.after.leaks, 0);
+    ck_shown(before, AS_WAS);
+}
+END_TEST
+
 START_TEST(test_repair_refused)
 {
     build(before);
@@ -298,5 +325,6 @@ UNIT_SUITE("qcow2_repair", test_repair_clean, test_repair_refcounts,
            test_repair_l1_reserved, test_repair_shared_data,
            test_repair_data_in_tables, test_repair_rebuild,
            test_repair_reftable_entries, test_repair_one_bit, test_repair_cut,
-           test_repair_leaks_only, test_repair_refused,
-           test_repair_lost_is_told, test_repair_snapshot_given_up)
+           test_repair_leaks_only, test_repair_leaks_in_table,
+           test_repair_refused, test_repair_lost_is_told,
+           test_repair_snapshot_given_up)
