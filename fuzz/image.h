@@ -28,5 +28,11 @@ bool fuzz_is_usable(struct img_file *file, struct img_file *data_file);
  * what it does not own reads as BELOW. False: something cannot be read.
  */
 bool fuzz_guest_read(struct img_image *image, uint8_t below, uint8_t *out);
+/*
+ * The same, but a cluster that cannot be read is passed over: SEEN, one for
+ * each 512 bytes, says what was read. False: nothing can be.
+ */
+bool fuzz_guest_see(struct img_image *image, uint8_t below, uint8_t *out,
+                    bool *seen);
 
 #endif
