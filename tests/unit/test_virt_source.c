@@ -134,6 +134,9 @@ START_TEST(network_source_is_refused)
     IS_REFUSED("network", "<source protocol='gluster' name='image'/>",
                "XML_ERROR: disk 'vda': <source> has name='image', expected a "
                "pool, a slash and an image");
+    IS_REFUSED("network", "<source protocol='rbd' name='/image'/>",
+               "XML_ERROR: disk 'vda': <source> has name='/image', expected a "
+               "pool, a slash and an image");
     IS_REFUSED("network", "<source protocol='nbd'><host/></source>",
                "XML_ERROR: disk 'vda': <host> has no name=");
     IS_REFUSED("network",
