@@ -128,22 +128,36 @@ static int check_stamp(const struct img_file *file,
 
 int chain_check_unchanged(const struct chain *chain, struct img_error *err)
 {
-    return chain_check_unchanged_but(chain, -1, err);
+    return chain_check_unchanged_from(chain, 0, err);
+}
+
+static int check_layer(const struct chain_layer *layer, struct img_error *err)
+{
+    if (check_stamp(layer->file, &layer->stamp, err) < 0) {
+        return -1;
+    }
+    return layer->is_data_file_open
+               ? check_stamp(layer->image->data_file, &layer->data_stamp, err)
+               : 0;
+}
+
+int chain_check_unchanged_from(const struct chain *chain, size_t first,
+                               struct img_error *err)
+{
+    for (size_t i = first; i < chain->nr; i++) {
+        if (check_layer(chain->layers[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 int chain_check_unchanged_but(const struct chain *chain, int idx,
                               struct img_error *err)
 {
     for (size_t i = 0; i < chain->nr; i++) {
-        const struct chain_layer *layer = chain->layers[i];
-        if (idx >= 0 && (size_t)idx == i) {
-            continue;
-        }
-        if (check_stamp(layer->file, &layer->stamp, err) < 0) {
-            return -1;
-        }
-        if (layer->is_data_file_open &&
-            check_stamp(layer->image->data_file, &layer->data_stamp, err) < 0) {
+        if ((idx < 0 || (size_t)idx != i) &&
+            check_layer(chain->layers[i], err) < 0) {
             return -1;
         }
     }

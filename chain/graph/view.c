@@ -117,6 +117,12 @@ const struct chain *chain_view_chain(const struct chain_view *view)
     return view->chain;
 }
 
+int chain_view_check_unchanged(const struct chain_view *view,
+                               struct img_error *err)
+{
+    return chain_check_unchanged_from(view->chain, view->first, err);
+}
+
 /*
  * Take over what layer IDX said at OFF. Unallocated falls through to the next
  * layer, as far as that one reaches; where there is none it reads as zeros.

@@ -234,13 +234,9 @@ static int run(struct comparison *c, struct img_error *err)
 static int check_unchanged(const struct chain_lockstep *walk,
                            struct img_error *err)
 {
-    const struct chain *a = chain_view_chain(walk->views[0]);
-    const struct chain *b = chain_view_chain(walk->views[1]);
-
-    if (chain_check_unchanged(a, err) != 0) {
-        return -1;
-    }
-    return a == b ? 0 : chain_check_unchanged(b, err);
+    return chain_view_check_unchanged(walk->views[0], err) != 0
+               ? -1
+               : chain_view_check_unchanged(walk->views[1], err);
 }
 
 static void judge(struct comparison *c, struct chain_compare_result *out)

@@ -121,6 +121,9 @@ int chain_find_file(const struct chain *chain, const struct img_file *file);
  */
 IMG_PUBLIC int chain_check_unchanged(const struct chain *chain,
                                      struct img_error *err);
+/* The same, of layer FIRST and those below it. */
+int chain_check_unchanged_from(const struct chain *chain, size_t first,
+                               struct img_error *err);
 /* The same, but that layer IDX (-1: none) may have changed. */
 int chain_check_unchanged_but(const struct chain *chain, int idx,
                               struct img_error *err);

@@ -78,7 +78,7 @@ int chain_compare_rings(const struct chain_compare_options *options,
  * without it the first difference is exact. Returns -1 only when comparing
  * could not begin or was cancelled; a read or format error half-way is
  * CHAIN_UNPROVEN with WHY filled in, unless a difference was found. A file
- * of either chain that changed meanwhile makes it unproven, too. Which side
+ * that either view shows and that changed makes it unproven, too. Which side
  * failed: why.path.
  */
 IMG_PUBLIC int chain_compare(struct chain_view *a, struct chain_view *b,

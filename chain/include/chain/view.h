@@ -40,6 +40,9 @@ IMG_PUBLIC void chain_view_free(struct chain_view *view);
 /* Guest bytes: the virtual size of layer FIRST. */
 IMG_PUBLIC uint64_t chain_view_len(const struct chain_view *view);
 IMG_PUBLIC const struct chain *chain_view_chain(const struct chain_view *view);
+/* chain_check_unchanged of the layers that it shows. */
+int chain_view_check_unchanged(const struct chain_view *view,
+                               struct img_error *err);
 
 /*
  * The extent at OFF, at most LEN bytes, LEN > 0. Past the end of the view
