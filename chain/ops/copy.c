@@ -9,13 +9,12 @@
 #include "copy_impl.h"
 
 #include <stdlib.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <img/checked.h>
 #include <img/image.h>
 #include <img/memory.h>
 
+#include "copy_then.h"
 #include "place.h"
 
 #define SPARSE_DEFAULT_LEN 4096u
@@ -77,21 +76,6 @@ static int plan(struct chain_copying *copying, struct img_error *err)
     return chain_plan_describe(&copying->plan, &copying->result->made, err);
 }
 
-/* What the file system of a file that is not there yet can take. */
-static uint64_t folder_space(const char *path)
-{
-    struct img_error ignored;
-    struct statvfs fs;
-    IMG_AUTO(img_free_ptr) char *folder = chain_place_folder(path, &ignored);
-    uint64_t len;
-
-    if (!folder || statvfs(folder, &fs) != 0 ||
-        !img_mul(fs.f_bavail, fs.f_frsize, &len)) {
-        return UINT64_MAX;
-    }
-    return len;
-}
-
 /* The bytes go where the data file is, if there is one. */
 static int check_space(struct chain_copying *copying, struct img_error *err)
 {
@@ -99,10 +83,16 @@ static int check_space(struct chain_copying *copying, struct img_error *err)
                                       ? copying->creation.data_file
                                       : copying->creation.file;
     uint64_t held_len = copying->is_existing ? img_file_allocated_len(file) : 0;
-    uint64_t space_left =
-        file ? img_file_space_left(file) : folder_space(copying->dest.path);
+    uint64_t space_left = file ? img_file_space_left(file)
+                               : chain_place_space_left(copying->dest.path);
 
     return chain_copy_check_space(copying, space_left, held_len, err);
+}
+
+static enum chain_creation_kind
+creation_kind(const struct chain_copying *copying)
+{
+    return copying->then ? CHAIN_CREATION_NEW : CHAIN_CREATION_REPLACE;
 }
 
 /* All that can be found wrong without writing. */
@@ -115,14 +105,14 @@ static int prepare(struct chain_copying *copying, struct img_error *err)
     }
     if (copying->dest.dry_run) {
         if (!copying->is_existing &&
-            chain_creation_check(&copying->plan, CHAIN_CREATION_REPLACE, err) !=
+            chain_creation_check(&copying->plan, creation_kind(copying), err) !=
                 0) {
             return -1;
         }
         return check_space(copying, err);
     }
     if (!copying->is_existing &&
-        chain_creation_open(&copying->plan, CHAIN_CREATION_REPLACE,
+        chain_creation_open(&copying->plan, creation_kind(copying),
                             chain_copy_wants_direct(copying),
                             &copying->creation, err) != 0) {
         return -1;
@@ -167,6 +157,12 @@ static int carry_out(struct chain_copying *copying, struct img_error *err)
                                      chain_copy_verify(copying, err) != 0)) {
         return -1;
     }
+    if (copying->then &&
+        copying->then(copying->then_opaque,
+                      chain_layer_file(chain_layer_at(copying->source, 0)),
+                      creation->file, err) != 0) {
+        return -1;
+    }
     if (request->cancel && *request->cancel) {
         return img_fail(err, IMG_CANCELLED, "cancelled");
     }
@@ -205,10 +201,19 @@ static void fini(struct chain_copying *copying)
 int chain_copy(const struct chain_copy_request *request,
                struct chain_copy_result *out, struct img_error *err)
 {
+    return chain_copy_then(request, NULL, NULL, out, err);
+}
+
+int chain_copy_then(const struct chain_copy_request *request,
+                    chain_copy_step *step, void *opaque,
+                    struct chain_copy_result *out, struct img_error *err)
+{
     struct chain_copying copying = {
         .request = request,
         .result = out,
         .dest = request->dest,
+        .then = step,
+        .then_opaque = opaque,
     };
 
     *out = (struct chain_copy_result){0};

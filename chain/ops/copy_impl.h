@@ -11,6 +11,7 @@
 #include <chain/view.h>
 #include <qcow2/fresh.h>
 
+#include "copy_then.h"
 #include "creation.h"
 
 /* What the source holds, found by walking its map once. */
@@ -26,6 +27,8 @@ struct chain_copying {
     const struct chain_copy_request *request;
     struct chain_copy_result *result;
     struct chain_create_request dest; /* the request's, made fit */
+    chain_copy_step *then;            /* NULL: nothing; see copy_then.h */
+    void *then_opaque;
 
     struct chain *source;
     struct chain_view *view;

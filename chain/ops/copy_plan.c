@@ -5,7 +5,6 @@
 #include "copy_impl.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/vfs.h>
 
@@ -300,24 +299,13 @@ static int has_zero_samples(struct chain_copying *copying, bool *out,
     return 0;
 }
 
-/* Those that are known not to share blocks between files. */
 static bool is_without_sharing(const struct img_file *file)
 {
     uint64_t base;
     struct statfs fs;
 
-    if (fstatfs(img_file_fd(file, &base), &fs) != 0) {
-        return false;
-    }
-    switch ((unsigned long)fs.f_type) {
-    case EXT4_SUPER_MAGIC:
-    case F2FS_SUPER_MAGIC:
-    case MSDOS_SUPER_MAGIC:
-    case TMPFS_MAGIC:
-        return true;
-    default:
-        return false;
-    }
+    return fstatfs(img_file_fd(file, &base), &fs) == 0 &&
+           chain_place_is_without_sharing(&fs);
 }
 
 /* Blocks that are shared with the source take no space. */

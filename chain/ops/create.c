@@ -44,8 +44,36 @@ int chain_create(const struct chain_create_request *request,
     return r;
 }
 
+static int publish(struct chain_job *job, struct img_error *err)
+{
+    const struct chain_layer *top = chain_layer_at(job->source, 0);
+    struct img_stamp stamp;
+
+    if (job->request.take_owner) {
+        if (img_file_stamp(chain_layer_file(top), &stamp, err) < 0) {
+            return -1;
+        }
+        chain_creation_take_owner(job->creation.file, &stamp);
+    }
+    return chain_creation_publish(&job->creation, err);
+}
+
+static int create_unjudged(struct chain_job *job, struct img_error *err)
+{
+    if (job->request.dry_run) {
+        return chain_creation_check(&job->plan, CHAIN_CREATION_NEW, err);
+    }
+    return chain_creation_write(&job->plan, CHAIN_CREATION_NEW, &job->creation,
+                                err) < 0
+               ? -1
+               : publish(job, err);
+}
+
 static int create_for(struct chain_job *job, struct img_error *err)
 {
+    if (job->request.unjudged) {
+        return create_unjudged(job, err);
+    }
     if (job->request.dry_run) {
         return chain_creation_check(&job->plan, CHAIN_CREATION_REPLACE, err) <
                            0 ||
@@ -57,7 +85,7 @@ static int create_for(struct chain_job *job, struct img_error *err)
         chain_job_check_accepted(job, err) < 0) {
         return -1;
     }
-    return chain_creation_publish(&job->creation, err);
+    return publish(job, err);
 }
 
 int chain_create_for(enum chain_operation operation, const char *active,
@@ -67,7 +95,9 @@ int chain_create_for(enum chain_operation operation, const char *active,
 {
     const struct chain_purpose purpose = {.operation = operation,
                                           .active = active,
-                                          .active_format = active_format};
+                                          .active_format = active_format,
+                                          .backing_text =
+                                              request->backing_name};
     struct chain_job job = {0};
 
     *out = (struct chain_made){0};

@@ -127,6 +127,22 @@ static int write_qcow2(const struct chain_create_plan *plan,
     return r;
 }
 
+void chain_creation_take_owner(const struct img_file *file,
+                               const struct img_stamp *stamp)
+{
+    uint64_t base;
+    int fd = img_file_fd(file, &base);
+    bool is_taken;
+
+    if (fd < 0 || !S_ISREG(stamp->mode)) {
+        return;
+    }
+    is_taken = fchown(fd, stamp->uid, stamp->gid) == 0 ||
+               fchown(fd, (uid_t)-1, stamp->gid) == 0;
+    /* Others may not do more than before, whoever has it now. */
+    (void)fchmod(fd, stamp->mode & (is_taken ? 0777 : 0707));
+}
+
 /* ---- Where it is written. */
 
 static bool is_block(const char *path, const struct img_roots *roots)

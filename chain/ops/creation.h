@@ -45,6 +45,10 @@ int chain_creation_write(const struct chain_create_plan *plan,
 /* Let the names appear: the data file's first. */
 int chain_creation_publish(struct chain_creation *creation,
                            struct img_error *err);
+/* FILE, a new one, gets mode and owner of the file that STAMP tells of, as far
+   as that is permitted. */
+void chain_creation_take_owner(const struct img_file *file,
+                               const struct img_stamp *stamp);
 /* Does the name that FILE was to have stand for it, whatever failed then? */
 bool chain_creation_is_named(const struct img_file *file);
 /* What was not published is gone. */

@@ -2,8 +2,11 @@
 /* Names in folders: see place.h. */
 #include "place.h"
 
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
+#include <img/checked.h>
 #include <img/image.h>
 #include <img/memory.h>
 
@@ -39,6 +42,40 @@ int chain_place_find(const char *path, const struct img_roots *roots,
     }
     *out = (struct chain_place){stamp.dev, stamp.ino, name};
     return 0;
+}
+
+char *chain_place_operand(const char *path, struct img_error *err)
+{
+    size_t len = strcspn(path, ":/");
+
+    return img_text(err, "%s%s", path[len] == ':' ? "./" : "", path);
+}
+
+uint64_t chain_place_space_left(const char *path)
+{
+    struct img_error ignored;
+    struct statvfs fs;
+    IMG_AUTO(img_free_ptr) char *folder = chain_place_folder(path, &ignored);
+    uint64_t len;
+
+    if (!folder || statvfs(folder, &fs) != 0 ||
+        !img_mul(fs.f_bavail, fs.f_frsize, &len)) {
+        return UINT64_MAX;
+    }
+    return len;
+}
+
+bool chain_place_is_without_sharing(const struct statfs *fs)
+{
+    switch ((unsigned long)fs->f_type) {
+    case EXT4_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case MSDOS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool chain_place_is_same(const struct chain_place *a,

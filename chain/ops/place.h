@@ -3,6 +3,8 @@
 #ifndef CHAIN_OPS_PLACE_H
 #define CHAIN_OPS_PLACE_H
 
+#include <sys/vfs.h>
+
 #include <chain/chain.h>
 #include <img/file.h>
 
@@ -17,6 +19,16 @@ int chain_place_find(const char *path, const struct img_roots *roots,
                      struct chain_place *out, struct img_error *err);
 bool chain_place_is_same(const struct chain_place *a,
                          const struct chain_place *b);
+
+/* PATH such that nothing but a path can be read into it, as an operand or as a
+   backing name. Free with free(). */
+char *chain_place_operand(const char *path, struct img_error *err);
+
+/* What the file system can take that PATH, which need not exist, lies on;
+   UINT64_MAX: unknown. */
+uint64_t chain_place_space_left(const char *path);
+/* Is it one of those that are known not to share blocks between files? */
+bool chain_place_is_without_sharing(const struct statfs *fs);
 
 /* The folder part of PATH, "." where it has none. Free with free(). */
 char *chain_place_folder(const char *path, struct img_error *err);

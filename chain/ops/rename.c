@@ -15,6 +15,7 @@
 #include <img/memory.h>
 
 #include "overlay.h"
+#include "place.h"
 
 /* An image whose header is to name its backing file in another way. */
 struct rename_item {
@@ -45,14 +46,6 @@ static void list_fini(struct rename_list *list)
     free(list->items);
 }
 
-/* PATH such that nothing but a path can be read into it. */
-static char *as_operand(const char *path, struct img_error *err)
-{
-    size_t len = strcspn(path, ":/");
-
-    return img_text(err, "%s%s", path[len] == ':' ? "./" : "", path);
-}
-
 static int plan_item(const struct chain_layer *layer, const char *to,
                      struct rename_item *item, struct img_error *err)
 {
@@ -65,7 +58,7 @@ static int plan_item(const struct chain_layer *layer, const char *to,
         img_error_set_path(err, path);
         return -1;
     }
-    item->path = as_operand(path, err);
+    item->path = chain_place_operand(path, err);
     item->format = image->format; /* static */
     item->from =
         img_strndup(image->backing_name, strlen(image->backing_name), err);

@@ -27,6 +27,7 @@ declare -A room_of=(
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
+    [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt)
 # Which rooms each folder may see.

@@ -30,6 +30,10 @@ struct chain_create_request {
     bool unchecked_backing; /* -u: do not open the backing file */
     bool force_share, allow_probe;
     bool dry_run; /* check everything, write nothing */
+    /* chain_create_for: mode and owner as ACTIVE's, where permitted. */
+    bool take_owner;
+    bool unjudged; /* chain_create_for: the caller judges it; the name must be
+                      free */
     const struct img_roots *roots;
     const volatile int *cancel;
 };
@@ -61,8 +65,8 @@ IMG_PUBLIC int chain_create(const struct chain_create_request *request,
  * chain_validate accepts it: size, format (qcow2 unless REQUEST says raw),
  * backing name (relative unless asked otherwise; of a device, absolute),
  * backing format, cluster length, extended L2 and compression type of the
- * source's kind. REQUEST's size and backing are not used; its options go
- * before.
+ * source's kind. REQUEST's size is not used; its options go before, and its
+ * backing name, which is recorded as it is where validate accepts that.
  */
 IMG_PUBLIC int chain_create_for(enum chain_operation operation,
                                 const char *active, const char *active_format,
