@@ -20,7 +20,8 @@ static struct {
     int log_fd;
     uint64_t calls_nr;
     uint64_t plan_at; /* 0: no plan */
-    bool is_sticky, is_flush_sticky, is_short, kill_before, kill_after;
+    bool is_sticky, is_flush_sticky, is_short, kill_after;
+    int signal_before; /* 0: none */
     int plan_errno;
 } shim = {.lock = PTHREAD_MUTEX_INITIALIZER, .log_fd = -1};
 
@@ -48,7 +49,11 @@ static void parse_plan(const char *plan)
     if (strcmp(end, "short") == 0) {
         shim.is_short = true;
     } else if (strcmp(end, "kill") == 0) {
-        shim.kill_before = true;
+        shim.signal_before = SIGKILL;
+    } else if (strcmp(end, "int") == 0) {
+        shim.signal_before = SIGINT;
+    } else if (strcmp(end, "stop") == 0) {
+        shim.signal_before = SIGSTOP;
     } else if (strcmp(end, "killafter") == 0) {
         shim.kill_after = true;
     } else {
@@ -268,8 +273,8 @@ bool shim_begin(struct call *call)
     pthread_mutex_lock(&shim.lock);
     shim.calls_nr++;
     is_it = shim.calls_nr == shim.plan_at;
-    if (is_it && shim.kill_before) {
-        kill(getpid(), SIGKILL);
+    if (is_it && shim.signal_before) {
+        kill(getpid(), shim.signal_before);
     }
     if ((is_it || is_after(call)) && shim.plan_errno != 0) {
         note(call, -shim.plan_errno);

@@ -12,6 +12,8 @@
  *                   "N:short"     a write that writes half
  *                   "N:kill"      SIGKILL before it
  *                   "N:killafter" SIGKILL after it
+ *                   "N:int"       SIGINT before it
+ *                   "N:stop"      SIGSTOP before it
  *
  * A record is struct record, two paths and the data, in the machine's byte
  * order; tests/crash/support/calls.py reads them. Paths are relative to the
