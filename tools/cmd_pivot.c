@@ -3,231 +3,19 @@
  * pivot: a running machine's disks go on in other files. What is asked for is
  * judged first; then QEMU is told, step by step (chain/pivot.h).
  */
-#include <errno.h>
 #include <img/memory.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "choices.h"
 #include "command.h"
 #include "message.h"
+#include "migrate.h"
 #include "pivot.h"
 #include "progress.h"
 #include "session.h"
 #include "signals.h"
-
-/* More than a machine has; a bound for a command line. */
-#define DISKS_MAX 4096u
-
-static int option_disk(void *field, const char *arg, struct img_error *err)
-{
-    struct words *disks = field;
-    const char *equals = strchr(arg, '=');
-
-    if (!equals || equals == arg || !equals[1]) {
-        return img_fail(err, IMG_USAGE, "is not ID=FILE");
-    }
-    if (disks->nr >= DISKS_MAX) {
-        return img_fail(err, IMG_USAGE, "is over the limit of %u disks",
-                        DISKS_MAX);
-    }
-    return words_push(disks, img_strndup(arg, strlen(arg), err), err);
-}
-
-#define AT(field) offsetof(struct pivot_values, field)
-
-const struct option_spec pivot_options[] = {
-    {0, "qmp", "SOCKET", "the machine's QMP socket, or fd:N", option_text,
-     AT(qmp)},
-    {0, "device", "ID", "the disk: its device's id, path or drive name",
-     option_text, AT(device)},
-    {0, "node", "NAME", "or the node of its active layer", option_text,
-     AT(node)},
-    {0, "dest", "FILE", "where it is to go on", option_text, AT(dest)},
-    {0, "disk", "ID=FILE", "--device and --dest in one (repeatable)",
-     option_disk, AT(disks)},
-    {'f', "dest-format", "FMT", "format of FILE: qcow2 (default), raw",
-     option_text, AT(change.common.format)},
-    {0, "shallow", NULL, "copy the active layer; FILE has the backing file",
-     option_flag, AT(shallow)},
-    {0, "reuse-external", NULL, "FILE is there: judge it, make none",
-     option_flag, AT(reuse_external)},
-    {'o', "options", "OPTS", "NAME=VALUE,... for FILE when it is made",
-     option_options, 0},
-    {0, "relative", NULL, "record a relative backing name (default)",
-     option_relative, AT(change.style)},
-    {0, "absolute", NULL, "record an absolute one", option_absolute,
-     AT(change.style)},
-    {0, "bandwidth", "SIZE", "bytes a second that a copy may take", option_size,
-     AT(bandwidth)},
-    {0, "no-pivot", NULL, "leave the copy when it is ready to be ended",
-     option_flag, AT(no_pivot)},
-    {0, "abort", NULL, "cancel a copy, and remove what was added to QEMU",
-     option_flag, AT(abort)},
-    {0, "dry-run", NULL, "judge; print the QMP commands, send none",
-     option_flag, AT(change.dry_run)},
-    {0, NULL, NULL, NULL, NULL, 0},
-};
-
-int pivot_choices(const void *opaque)
-{
-    const struct pivot_values *values = opaque;
-    const char *format = values->change.common.format;
-
-    return choices_create(format ? format : "qcow2");
-}
-
-void pivot_fini(void *values)
-{
-    struct pivot_values *pivot = values;
-
-    words_fini(&pivot->disks);
-    change_fini(values);
-}
-
-/* ---- What is asked for. */
-
-static bool read_kind(const struct pivot_values *values, const char *word,
-                      enum chain_pivot_kind *out)
-{
-    char shown[64];
-
-    *out = values->shallow ? CHAIN_PIVOT_SHALLOW_COPY : CHAIN_PIVOT_COPY;
-    if (!word || strcmp(word, "copy") == 0) {
-        return true;
-    }
-    if (strcmp(word, "snapshot") == 0) {
-        *out = CHAIN_PIVOT_SNAPSHOT;
-        return true;
-    }
-    img_escape(word, strlen(word), shown, sizeof(shown));
-    message_failed("found '%s', expected snapshot or copy", shown);
-    return false;
-}
-
-/* One way to name the disks; NULL where it is one. */
-static const char *disks_fault(const struct pivot_values *values)
-{
-    bool has_one = values->device || values->node || values->dest;
-
-    if (values->disks.nr > 0) {
-        return has_one ? "--disk says all: --device, --node and --dest do not "
-                         "go with it"
-                       : NULL;
-    }
-    if (!values->device == !values->node) {
-        return values->device ? "--device and --node name the disk both"
-                              : "option --device is missing: the disk's id";
-    }
-    if (!values->dest && !values->abort) {
-        return "option --dest is missing: where the disk is to go on";
-    }
-    return NULL;
-}
-
-static const char *copy_fault(const struct pivot_values *values,
-                              enum chain_pivot_kind kind)
-{
-    if (kind != CHAIN_PIVOT_SNAPSHOT) {
-        return values->disks.nr > 1 && !values->abort
-                   ? "several disks go in one step as snapshots only"
-                   : NULL;
-    }
-    if (values->shallow) {
-        return "--shallow goes with copy";
-    }
-    return values->no_pivot    ? "--no-pivot goes with copy"
-           : values->bandwidth ? "--bandwidth goes with copy"
-                               : NULL;
-}
-
-/* What getopt cannot tell. Returns false after a message. */
-static bool is_sane(const struct pivot_values *values,
-                    enum chain_pivot_kind kind)
-{
-    const char *text = NULL;
-
-    if (!values->qmp) {
-        text = "option --qmp is missing: the machine's QMP socket";
-    } else if (values->abort && (values->change.dry_run || values->no_pivot)) {
-        text = "--abort goes with neither --dry-run nor --no-pivot";
-    } else if (values->reuse_external && values->change.options.nr > 0) {
-        text = "--options (-o) does not go with --reuse-external: the file is "
-               "there";
-    } else {
-        text = disks_fault(values);
-        text = text ? text : copy_fault(values, kind);
-    }
-    if (text) {
-        message_failed("%s", text);
-    }
-    return !text;
-}
-
-/* PATH as QEMU needs it, whatever folder it works in. */
-static char *absolute(const char *path, struct img_error *err)
-{
-    if (path[0] == '/') {
-        return img_strndup(path, strlen(path), err);
-    }
-    IMG_AUTO(img_free_ptr) char *folder = getcwd(NULL, 0);
-    if (!folder) {
-        img_fail_sys(err, errno, "cannot tell the working directory");
-        return NULL;
-    }
-    return img_text(err, "%s/%s", folder, path);
-}
-
-static int set_disk(struct pivot *pivot, const char *name, size_t name_len,
-                    const char *dest, struct img_error *err)
-{
-    const struct pivot_values *values = pivot->values;
-    const char *format = values->change.common.format;
-    struct pivot_disk *disk = &pivot->disks[pivot->nr];
-    struct chain_pivot_disk *told = &pivot->told[pivot->nr];
-
-    pivot->nr++;
-    disk->name = img_strndup(name, name_len, err);
-    disk->dest = dest ? absolute(dest, err) : NULL;
-    if (!disk->name || (dest && !disk->dest)) {
-        return -1;
-    }
-    told->device = values->node ? NULL : disk->name;
-    told->node = values->node ? disk->name : NULL;
-    told->dest = disk->dest;
-    told->dest_format = format ? format : "qcow2";
-    return 0;
-}
-
-static int set_disks(struct pivot *pivot, struct img_error *err)
-{
-    const struct pivot_values *values = pivot->values;
-    const struct words *words = &values->disks;
-    size_t nr = words->nr > 0 ? words->nr : 1;
-
-    pivot->disks = img_calloc(nr, sizeof(*pivot->disks), err);
-    pivot->told = img_calloc(nr, sizeof(*pivot->told), err);
-    if (!pivot->disks || !pivot->told) {
-        return -1;
-    }
-    if (words->nr == 0) {
-        const char *name = values->device ? values->device : values->node;
-
-        return set_disk(pivot, name, strlen(name), values->dest, err);
-    }
-    for (size_t i = 0; i < words->nr; i++) {
-        const char *word = words->at[i], *equals = strchr(word, '=');
-
-        if (set_disk(pivot, word, (size_t)(equals - word), equals + 1, err) <
-            0) {
-            return -1;
-        }
-    }
-    return 0;
-}
 
 /* ---- What an earlier run has left. */
 
@@ -284,6 +72,19 @@ static bool is_over(const struct pivot *pivot)
 
 /* ---- The way of one disk until QEMU gets it. */
 
+static int make_or_find_migrated(struct pivot *pivot, size_t idx,
+                                 struct img_error *err)
+{
+    if (migrate_settle_dest(pivot, err) < 0) {
+        return -1;
+    }
+    /* What it would stand on is not there in a dry run. */
+    if (pivot->migration.is_dest_found || pivot->request.dry_run) {
+        return 0;
+    }
+    return pivot_make(pivot, idx, err);
+}
+
 static int make_or_find(struct pivot *pivot, size_t idx, struct img_error *err)
 {
     const struct pivot_values *values = pivot->values;
@@ -291,6 +92,9 @@ static int make_or_find(struct pivot *pivot, size_t idx, struct img_error *err)
     struct stat st;
     bool is_there = lstat(disk->dest, &st) == 0;
 
+    if (migrate_is_on(pivot)) {
+        return make_or_find_migrated(pivot, idx, err);
+    }
     if (values->reuse_external ||
         (is_there && disk->left != CHAIN_PIVOT_NOTHING)) {
         return 0;
@@ -309,32 +113,37 @@ static int prepare(struct pivot *pivot, size_t idx, struct img_error *err)
     struct pivot_disk *disk = &pivot->disks[idx];
     bool is_accepted;
 
-    if (disk->live.job && disk->left != CHAIN_PIVOT_COPYING) {
-        char shown[64];
-
-        img_escape(disk->live.job, strlen(disk->live.job), shown,
-                   sizeof(shown));
-        return img_fail(err, IMG_LOCKED,
-                        "%s: the disk has a block job already: \"%s\"",
-                        disk->name, shown);
-    }
     if (disk->left == CHAIN_PIVOT_COPYING) {
         message_note("%s: going on with the copy of an earlier run",
                      disk->name);
-        return 0;
+        return migrate_is_on(pivot) ? migrate_adopt_dest(pivot, err) : 0;
     }
     if (make_or_find(pivot, idx, err) < 0) {
         return -1;
     }
     /* One that would be made would be accepted: create judges it. */
-    if (pivot->request.dry_run && !pivot->values->reuse_external) {
+    if (pivot->request.dry_run && !pivot->values->reuse_external &&
+        !pivot->migration.is_dest_found) {
         return 0;
     }
     if (pivot_judge(pivot, idx, &is_accepted, err) < 0) {
         return -1;
     }
     pivot->is_refused |= !is_accepted;
-    return 0;
+    return is_accepted ? migrate_check_dest(pivot, err) : 0;
+}
+
+static int check_job(const struct pivot_disk *disk, struct img_error *err)
+{
+    char shown[64];
+
+    if (!disk->live.job || disk->left == CHAIN_PIVOT_COPYING) {
+        return 0;
+    }
+    img_escape(disk->live.job, strlen(disk->live.job), shown, sizeof(shown));
+    return img_fail(err, IMG_LOCKED,
+                    "%s: the disk has a block job already: \"%s\"", disk->name,
+                    shown);
 }
 
 static int find_disk(struct pivot *pivot, size_t idx, struct img_error *err)
@@ -350,6 +159,9 @@ static int find_disk(struct pivot *pivot, size_t idx, struct img_error *err)
 
 static int find_disks(struct pivot *pivot, struct img_error *err)
 {
+    if (migrate_is_on(pivot) && migrate_begin(pivot, err) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < pivot->nr; i++) {
         if (find_disk(pivot, i, err) < 0) {
             return -1;
@@ -360,6 +172,14 @@ static int find_disks(struct pivot *pivot, struct img_error *err)
 
 static int prepare_all(struct pivot *pivot, struct img_error *err)
 {
+    for (size_t i = 0; i < pivot->nr; i++) {
+        if (check_job(&pivot->disks[i], err) < 0) {
+            return -1;
+        }
+    }
+    if (migrate_is_on(pivot) && migrate_files(pivot, err) < 0) {
+        return -1;
+    }
     for (size_t i = 0; i < pivot->nr; i++) {
         if (prepare(pivot, i, err) < 0) {
             return -1;
@@ -401,6 +221,9 @@ static int finish_over(struct pivot *pivot, struct output *out,
         }
         message_note("%s: runs on it already", pivot->disks[i].name);
     }
+    if (migrate_is_on(pivot) && migrate_verify(pivot, err) < 0) {
+        return fail(pivot, out, err);
+    }
     pivot_show(pivot, out, "pivoted", NULL);
     return session_finish(out, EXIT_DONE, EXIT_FAILED);
 }
@@ -414,6 +237,10 @@ static int hand_over(struct pivot *pivot, struct output *out,
     progress_begin(common->quiet ? PROGRESS_NONE : common->progress, "mirror");
     rc = chain_pivot(pivot->live, &pivot->request, &pivot->result, err);
     change_end(rc);
+    if (rc == 0 && migrate_is_on(pivot) &&
+        pivot->result.state == CHAIN_PIVOT_ON_DEST) {
+        rc = migrate_verify(pivot, err);
+    }
     if (rc < 0) {
         return fail(pivot, out, err);
     }
@@ -443,9 +270,27 @@ static int pivot_run(struct pivot *pivot, struct output *out,
     return pivot->is_refused ? refuse(pivot, out) : hand_over(pivot, out, err);
 }
 
+/* What the job was writing is of no use without it. */
+static int abort_migration(struct pivot *pivot, struct img_error *err)
+{
+    struct pivot_disk *disk = &pivot->disks[0];
+
+    if (migrate_begin(pivot, err) < 0 ||
+        chain_pivot_look(pivot->live, &pivot->request, 0, &disk->left, err) <
+            0) {
+        return -1;
+    }
+    return disk->left == CHAIN_PIVOT_COPYING || disk->left == CHAIN_PIVOT_STALE
+               ? migrate_adopt_dest(pivot, err)
+               : 0;
+}
+
 static int pivot_abort(struct pivot *pivot, struct output *out,
                        struct img_error *err)
 {
+    if (migrate_is_on(pivot) && abort_migration(pivot, err) < 0) {
+        return fail(pivot, out, err);
+    }
     for (size_t i = 0; i < pivot->nr; i++) {
         chain_pivot_result_fini(&pivot->result);
         if (chain_pivot_abort(pivot->live, &pivot->request, i, &pivot->result,
@@ -458,6 +303,9 @@ static int pivot_abort(struct pivot *pivot, struct output *out,
                      pivot->disks[i].name);
             return fail(pivot, out, err);
         }
+    }
+    if (pivot->result.remains_nr == 0) {
+        pivot_unmake(pivot);
     }
     pivot_show(pivot, out, "aborted", NULL);
     return session_finish(out, EXIT_DONE, EXIT_FAILED);
@@ -489,7 +337,7 @@ static int run(struct pivot *pivot, struct output *out, struct img_error *err)
 {
     const struct pivot_values *values = pivot->values;
 
-    if (set_disks(pivot, err) < 0 ||
+    if (pivot_set_disks(pivot, err) < 0 ||
         chain_live_open(values->qmp, 0, &pivot->live, err) < 0) {
         return session_fail(err, EXIT_FAILED);
     }
@@ -520,14 +368,14 @@ int cmd_pivot(void *opaque, char **operands, int nr)
     int code;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
 
-    if (!read_kind(values, nr > 0 ? operands[0] : NULL, &pivot.kind) ||
-        !is_sane(values, pivot.kind)) {
+    if (!pivot_read(values, nr > 0 ? operands[0] : NULL, &pivot.kind)) {
         return EXIT_USAGE;
     }
     if (session_output(&values->change.common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     code = run(&pivot, out, &err);
+    migrate_fini(&pivot);
     disks_fini(&pivot);
     img_json_free(pivot.steps);
     chain_pivot_result_fini(&pivot.result);

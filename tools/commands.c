@@ -307,12 +307,15 @@ const struct command commands[] = {
         .operands = "[snapshot|copy] --qmp SOCKET --disk ID=FILE",
         .example =
             "imgchain pivot copy --shallow -p --qmp vm.qmp --device vda \\\n"
-            "      --dest /images/moved.qcow2 --reuse-external",
+            "      --dest /images/moved.qcow2 --reuse-external\n"
+            "  imgchain pivot -p --qmp vm.qmp --device vda --migrate-to /new",
         .notes = "snapshot: FILE becomes the overlay of the disk. copy (also "
                  "without a word): FILE\ngets what the disk shows, or with "
                  "--shallow what its active layer holds. Several\ndisks, "
-                 "--disk ID=FILE each, go in one step: snapshots "
-                 "only.\n\n" QEMU_CODES,
+                 "--disk ID=FILE each, go in one step: snapshots only.\n"
+                 "--migrate-to DIR: the files under the active layer are "
+                 "copied there first, with\nnames that lead to each other. "
+                 "The same command goes on with what is there.\n\n" QEMU_CODES,
         .options = pivot_options,
         .without = WITHOUT_FD | WITHOUT_SHARE,
         .values_len = sizeof(struct pivot_values),

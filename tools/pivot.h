@@ -5,6 +5,7 @@
 
 #include <chain/create.h>
 #include <chain/pivot.h>
+#include <chain/relocate.h>
 #include <img/file.h>
 #include <img/json.h>
 
@@ -25,6 +26,17 @@ struct pivot_disk {
     struct img_stamp made;
 };
 
+/* --migrate-to, for migrate.c. */
+struct migration {
+    char *folder; /* absolute */
+    char *format; /* of the active layer */
+    struct chain_relocate_result files;
+    struct chain_pivot_backing *backings;
+    bool is_dest_found; /* the destination was there */
+    char *backing_name; /* that the destination records; NULL: none */
+    struct chain *held; /* the copies */
+};
+
 struct pivot {
     const struct pivot_values *values;
     enum chain_pivot_kind kind;
@@ -35,10 +47,21 @@ struct pivot {
     struct chain_pivot_request request;
     struct chain_pivot_result result;
     struct img_json *steps;
+    struct migration migration;
     bool is_refused;
 };
 
 enum chain_operation pivot_operation(const struct pivot *pivot);
+
+/* ---- pivot_request.c */
+
+/* WORD (or NULL) and options make a request. Returns false after a message. */
+bool pivot_read(const struct pivot_values *values, const char *word,
+                enum chain_pivot_kind *kind);
+/* The disks that the options name. */
+int pivot_set_disks(struct pivot *pivot, struct img_error *err);
+/* PATH as QEMU needs it, whatever folder it works in. Free with free(). */
+char *pivot_absolute(const char *path, struct img_error *err);
 
 /* ---- pivot_judge.c */
 

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "pivot.h"
+#include "migrate.h"
 #include "session.h"
 
 #define JUDGE_TRIES 3u
@@ -44,10 +44,13 @@ int pivot_make(struct pivot *pivot, size_t idx, struct img_error *err)
         .format = pivot->told[idx].dest_format,
         .options = (const char *const *)change->options.at,
         .options_nr = change->options.nr,
+        .backing_name = migrate_backing_name(pivot),
         .style = change->style,
         .force_share = true,
         .allow_probe = change->common.allow_probe,
         .dry_run = change->dry_run,
+        .take_owner = migrate_is_on(pivot),
+        .unjudged = migrate_is_on(pivot),
         .roots = change->common.roots,
         .cancel = pivot->request.cancel,
     };
@@ -215,6 +218,9 @@ int pivot_check(void *opaque, size_t idx, struct img_error *err)
     const char *stamp = disk->is_handed ? disk->backing_stamp : disk->stamp;
 
     disk->is_handed = true;
+    if (migrate_check(pivot, err) < 0) {
+        return -1;
+    }
     return stamp ? chain_stamp_check(stamp, strlen(stamp), err) : 0;
 }
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "message.h"
-#include "pivot.h"
+#include "migrate.h"
 #include "sheet.h"
 #include "terminal.h"
 #include "verdict.h"
@@ -109,6 +109,9 @@ static struct img_json *result_json(struct pivot *pivot, const char *word,
         img_json_push(disks, disk_json(pivot, i));
     }
     img_json_set(json, "disks", disks);
+    if (migrate_is_on(pivot)) {
+        migrate_json(pivot, json);
+    }
     img_json_set(json, "steps", img_steal(&pivot->steps));
     for (size_t i = 0; i < pivot->result.remains_nr; i++) {
         img_json_push(remains, img_json_string(pivot->result.remains[i]));
@@ -190,6 +193,7 @@ void pivot_show(struct pivot *pivot, struct output *out, const char *word,
         for (size_t i = 0; i < pivot->nr; i++) {
             put_disk(out, pivot, i, is_dry ? "would pivot" : word);
         }
+        migrate_sheet(out, pivot);
         if (is_dry) {
             put_planned(out, pivot);
         }
@@ -212,4 +216,5 @@ void pivot_tell_failure(const struct pivot *pivot, struct img_error *err)
     for (size_t i = 0; i < pivot->result.remains_nr; i++) {
         message_note("remains in QEMU: %s", pivot->result.remains[i]);
     }
+    migrate_tell_remains(pivot);
 }

@@ -111,7 +111,8 @@ struct pivot_values {
     struct change_values change;
     const char *qmp; /* a socket */
     const char *device, *node, *dest;
-    struct words disks; /* --disk, as given */
+    const char *migrate_to; /* a folder */
+    struct words disks;     /* --disk, as given */
     bool shallow, reuse_external, no_pivot, abort;
     uint64_t bandwidth; /* 0: any */
 };

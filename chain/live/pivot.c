@@ -177,31 +177,53 @@ static int copy(const struct pivot_run *run, struct img_error *err)
     return pivot_remove_old(run, target, err);
 }
 
-/*
- * The contents of a destination that is being written cannot be judged again:
- * what it will stand on must be, file by file, what the source stands on.
- */
-static int check_resumed(const struct pivot_target *target,
-                         struct img_error *err)
+/* Is layer IDX of the destination the file that it is to be? */
+static int ask_same(const struct pivot_run *run,
+                    const struct pivot_target *target, size_t idx, bool *out,
+                    struct img_error *err)
 {
-    bool is_same =
-        pivot_depth(target) == 1 || pivot_depth(target) == target->live.nr;
+    const struct chain_layer *layer = chain_layer_at(target->dest, idx);
+    struct img_stamp stamp, want;
 
-    for (size_t i = 1; is_same && i < pivot_depth(target); i++) {
-        const struct chain_live_layer *layer = &target->live.layers[i];
-        struct img_stamp stamp;
-
-        if (img_file_stamp(chain_layer_file(chain_layer_at(target->dest, i)),
-                           &stamp, err) != 0) {
+    if (img_file_stamp(chain_layer_file(layer), &stamp, err) != 0) {
+        return -1;
+    }
+    if (target->disk->backings) {
+        if (img_path_stamp(target->disk->backings[idx - 1].path,
+                           run->request->roots, &want, err) != 0) {
             return -1;
         }
-        is_same =
-            live_is_same_file(layer->dev, layer->ino, layer->rdev, &stamp);
+    } else {
+        want.dev = target->live.layers[idx].dev;
+        want.ino = target->live.layers[idx].ino;
+        want.rdev = target->live.layers[idx].rdev;
+    }
+    *out = live_is_same_file(want.dev, want.ino, want.rdev, &stamp);
+    return 0;
+}
+
+/*
+ * The contents of a destination that is being written cannot be judged again:
+ * what it will stand on must be, file by file, what the source stands on, or
+ * what the caller has shown to be as good.
+ */
+static int check_resumed(const struct pivot_run *run,
+                         const struct pivot_target *target,
+                         struct img_error *err)
+{
+    size_t want_nr = target->disk->backings ? 1 + target->disk->backings_nr
+                                            : target->live.nr;
+    bool is_same = pivot_depth(target) == 1 || pivot_depth(target) == want_nr;
+
+    for (size_t i = 1; is_same && i < pivot_depth(target); i++) {
+        if (ask_same(run, target, i, &is_same, err) != 0) {
+            return -1;
+        }
     }
     if (!is_same) {
         img_fail(err, IMG_CHANGED,
                  "a copy into it is under way, and it does not stand on the "
-                 "files that the disk stands on: abort the copy");
+                 "files that it has to stand on: abort the copy");
         img_error_set_path(err, target->disk->dest);
     }
     return is_same ? 0 : -1;
@@ -252,7 +274,7 @@ static int targets_check(struct pivot_run *run, struct img_error *err)
         }
         if (left == CHAIN_PIVOT_COPYING) {
             run->result->is_resumed = true;
-            return check_resumed(target, err);
+            return check_resumed(run, target, err);
         }
         if (left == CHAIN_PIVOT_OVER) {
             img_fail(err, IMG_USAGE, "the disk runs on it already");

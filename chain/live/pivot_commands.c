@@ -77,11 +77,15 @@ size_t pivot_depth(const struct pivot_target *target)
     if (target->is_alone) {
         return 1;
     }
-    return target->dest ? chain_depth(target->dest) : target->live.nr;
+    if (target->dest) {
+        return chain_depth(target->dest);
+    }
+    return target->disk->backings ? 1 + target->disk->backings_nr
+                                  : target->live.nr;
 }
 
 /* A layer of the destination's chain. One that is not there yet will stand on
-   what the source stands on. */
+   what the request says, or on what the source stands on. */
 struct dest_layer {
     const char *path, *format;
     bool is_device;
@@ -102,6 +106,9 @@ static struct dest_layer dest_layer(const struct pivot_target *target,
             out.path = chain_layer_path(layer);
             out.format = chain_layer_format(layer);
         }
+    } else if (idx > 0 && target->disk->backings) {
+        out.path = target->disk->backings[idx - 1].path;
+        out.format = target->disk->backings[idx - 1].format;
     } else if (idx > 0) {
         const struct chain_live_layer *layer = &target->live.layers[idx];
 

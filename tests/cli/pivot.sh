@@ -26,6 +26,18 @@ refuses 2 '--abort goes with neither --dry-run nor --no-pivot' \
     pivot --abort --dry-run --qmp q --device a
 refuses 2 '--options (-o) does not go with --reuse-external: the file is there' \
     pivot -o cluster_size=4k --reuse-external --qmp q --device a --dest b
+refuses 2 '--migrate-to goes with copy' \
+    pivot snapshot --qmp q --device a --migrate-to new
+refuses 2 '--migrate-to says where the disk is to go on: --dest and --disk do not go with it' \
+    pivot --qmp q --device a --migrate-to new --dest b
+refuses 2 '--migrate-to says where the disk is to go on: --dest and --disk do not go with it' \
+    pivot --qmp q --disk a=b --migrate-to new
+for more in --shallow --reuse-external; do
+    refuses 2 '--migrate-to takes the whole chain and goes on with what is there: --shallow and --reuse-external do not go with it' \
+        pivot --qmp q --device a --migrate-to new "$more"
+done
+refuses 2 "option --device is missing: the disk's id" \
+    pivot --qmp q --migrate-to new
 for word in a a= =b; do
     run pivot --qmp q --disk "$word"
     expect_exit 2

@@ -79,10 +79,23 @@ enum chain_pivot_kind {
     CHAIN_PIVOT_SHALLOW_COPY, /* its active layer is; dest has a backing file */
 };
 
+/* A file under the destination. */
+struct chain_pivot_backing {
+    const char *path;
+    const char *format;
+};
+
 struct chain_pivot_disk {
     const char *device, *node; /* see chain_live_disk_find */
     const char *dest;          /* an absolute path; QEMU is told it as it is */
     const char *dest_format;
+    /*
+     * Shallow copies: what the destination stands on or will, from the top
+     * down, where that is other files than the disk stands on. The caller has
+     * shown that they show the same.
+     */
+    const struct chain_pivot_backing *backings;
+    size_t backings_nr;
 };
 
 enum chain_pivot_outcome {
