@@ -29,9 +29,9 @@ record of what it ought to hold:
 | - | does not apply, or libvirt had refused and the source goes on |
 
 "job fails": the call succeeds, the block job fails later, and virsh says
-nothing but "Copy failed". The last column is imgchain's verdict, with the rules
-of [validate.md](validate.md) that failed, or those that warned. Everything that
-ends badly is refused beforehand.
+nothing but "Copy failed". The last column is the verdict of `imgchain preflight`
+([preflight.md](preflight.md)) with the checks that failed, or those that
+warned. Everything that ends badly is refused beforehand.
 """
 
 PARTS = (
