@@ -18,10 +18,13 @@ disk()
 # domain FILE ID DISKS [MORE]: its XML; running if ID is one.
 domain()
 {
-    printf "<domain type='qemu'%s><name>web1</name>" "${2:+ id='$2'}" >"$1"
-    printf '<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>' >>"$1"
-    printf '<memory>16384</memory><os><type>hvm</type></os>' >>"$1"
-    printf '<devices>%s%s</devices></domain>\n' "$3" "${4-}" >>"$1"
+    local id=${2:+" id='$2'"}
+    {
+        echo "<domain type='qemu'$id><name>web1</name>"
+        echo '<uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>'
+        echo '<memory>16384</memory><os><type>hvm</type></os>'
+        printf '<devices>%s%s</devices></domain>\n' "$3" "${4-}"
+    } >"$1"
 }
 
 # refused_by ID TEXT ARGUMENTS...: exit 1, and check ID fails with TEXT.
