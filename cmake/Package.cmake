@@ -19,7 +19,7 @@ add_library(libimgchain SHARED ${objects})
 target_link_libraries(libimgchain PRIVATE
   imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
   PkgConfig::LIBISAL PkgConfig::LIBXML2 PkgConfig::NETTLE
-  PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads)
+  PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(libimgchain PRIVATE
   "LINKER:--version-script=${version_script}")
 if(NOT IMGCHAIN_SANITIZE)
@@ -54,6 +54,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/create.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/digest.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/inspect.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/libvirt.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/pivot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/preflight.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h

@@ -74,10 +74,14 @@ static char *absolute_path(const char *path, struct img_error *err)
     return joined;
 }
 
+/* TOP: what it is; NULL: a layer below the top. */
 static int note_file(struct chain_report *report, struct img_file *file,
-                     struct img_error *err)
+                     const enum chain_stamp_top *top, struct img_error *err)
 {
-    struct chain_stamped fresh = {0};
+    struct chain_stamped fresh = {
+        .is_moving = top && *top == CHAIN_STAMP_MOVING,
+        .is_dest = top && *top == CHAIN_STAMP_DEST,
+    };
     const char *path = img_file_path(file);
 
     if (img_file_stamp(file, &fresh.stamp, err) != 0) {
@@ -140,14 +144,14 @@ static size_t layer_files(const struct chain *chain, size_t idx,
 }
 
 int chain_stamp_chain(struct chain_report *report, const struct chain *chain,
-                      struct img_error *err)
+                      enum chain_stamp_top top, struct img_error *err)
 {
     struct img_file *files[2];
 
     for (size_t i = 0; chain && i < chain_depth(chain); i++) {
         size_t nr = layer_files(chain, i, files);
         for (size_t k = 0; k < nr; k++) {
-            if (note_file(report, files[k], err) != 0) {
+            if (note_file(report, files[k], i == 0 ? &top : NULL, err) != 0) {
                 img_error_set_path(err, img_file_path(files[k]));
                 return -1;
             }
@@ -194,8 +198,8 @@ static struct img_json *file_json(const struct chain_stamped *stamped)
     return file;
 }
 
-char *chain_report_stamp(const struct chain_report *report,
-                         struct img_error *err)
+static char *stamp_text(const struct chain_report *report, bool without_dest,
+                        struct img_error *err)
 {
     static const char *const verdicts[] = {
         [CHAIN_ACCEPTED] = "accepted",
@@ -209,7 +213,11 @@ char *chain_report_stamp(const struct chain_report *report,
     img_json_set_string(root, "verdict",
                         verdicts[chain_report_judgement(report)]);
     for (size_t i = 0; i < report->stamped_nr; i++) {
-        img_json_push(files, file_json(&report->stamped[i]));
+        const struct chain_stamped *one = &report->stamped[i];
+
+        if (!one->is_moving && !(one->is_dest && without_dest)) {
+            img_json_push(files, file_json(one));
+        }
     }
     img_json_set(root, "files", files);
     char *text = img_json_text(root, false, err);
@@ -223,6 +231,25 @@ char *chain_report_stamp(const struct chain_report *report,
         text = NULL;
     }
     return text;
+}
+
+char *chain_report_stamp(const struct chain_report *report,
+                         struct img_error *err)
+{
+    return stamp_text(report, false, err);
+}
+
+int chain_report_stamp_below(const struct chain_report *report, char **out,
+                             struct img_error *err)
+{
+    *out = NULL;
+    for (size_t i = 0; i < report->stamped_nr; i++) {
+        if (!report->stamped[i].is_moving && !report->stamped[i].is_dest) {
+            *out = stamp_text(report, true, err);
+            return *out ? 0 : -1;
+        }
+    }
+    return 0;
 }
 
 static int get(const struct img_json *file, const char *key, uint64_t *out,

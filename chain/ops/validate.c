@@ -262,8 +262,12 @@ static void mend_verdict(struct chain_judge *judge)
 static int judge_all(struct chain_judge *judge, struct img_error *err)
 {
     if (chain_judge_open(judge, err) != 0 ||
-        chain_stamp_chain(judge->report, judge->source, err) != 0 ||
-        chain_stamp_chain(judge->report, judge->dest, err) != 0 ||
+        chain_stamp_chain(judge->report, judge->source,
+                          judge->request->is_live ? CHAIN_STAMP_MOVING
+                                                  : CHAIN_STAMP_SOURCE,
+                          err) != 0 ||
+        chain_stamp_chain(judge->report, judge->dest, CHAIN_STAMP_DEST, err) !=
+            0 ||
         run_rules(judge) != 0) {
         return -1;
     }

@@ -196,6 +196,23 @@ static void add_proof(struct chain_proof *into, const struct chain_proof *from)
     into->read_len += from->read_len;
 }
 
+static void add_stamped(struct chain_report *into, struct chain_report *from)
+{
+    size_t nr = into->stamped_nr + from->stamped_nr;
+    struct chain_stamped *more =
+        reallocarray(into->stamped, nr + 1, sizeof(*more));
+
+    if (!more) {
+        into->is_out_of_memory = true;
+        return;
+    }
+    into->stamped = more;
+    for (size_t i = 0; i < from->stamped_nr; i++) {
+        into->stamped[into->stamped_nr++] = from->stamped[i];
+    }
+    from->stamped_nr = 0;
+}
+
 void chain_report_append(struct chain_report *into, struct chain_report *from,
                          const char *disk)
 {
@@ -210,6 +227,7 @@ void chain_report_append(struct chain_report *into, struct chain_report *from,
         from->nr = 0;
     }
     add_proof(&into->proof, &from->proof);
+    add_stamped(into, from);
     chain_report_free(from);
 }
 

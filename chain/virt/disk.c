@@ -146,6 +146,8 @@ void virt_disk_read(struct virt_reader *reader, const struct virt_node *node,
     reader->subject_kind = "disk";
     reader->subject = out->target;
     read_source(reader, node, &out->top.source);
+    out->top.idx =
+        virt_copy_attribute(reader, virt_child(node, "source"), "index");
     virt_backing_read(reader, node, &out->top);
     read_format(reader, driver, &out->top);
     out->is_readonly = virt_child(node, "readonly");

@@ -29,7 +29,7 @@ declare -A room_of=(
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
     [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
-    [chain/virt.h]=virt [chain/preflight.h]=virt)
+    [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
@@ -57,6 +57,7 @@ declare -A homes=(
     [zlib]='^(qcow2/codec/(in|de)flate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [isa-l]='^(qcow2/codec/deflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [nettle]='^(libimg/base/hash\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [libvirt]='^(chain/virt/library\.h|(tests|fuzz)/.*)$'
     [libxml]='^(chain/virt/xml\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 

@@ -19,6 +19,8 @@ struct chain_stamped {
     char *path;
     struct img_stamp stamp;
     uint32_t header_crc;
+    bool is_moving; /* a guest writes it: it is not stamped */
+    bool is_dest;   /* the destination itself */
 };
 
 struct chain_report {

@@ -92,9 +92,14 @@ IMG_PUBLIC int chain_validate(const struct chain_validate_request *request,
  * What was judged: every file of both chains with identity, size, times and
  * a hash of its header, as JSON text (free with free()). A later run
  * compares it with the files (chain_stamp_check) right before the hand-off.
+ * The active layer of a request with is_live is left out.
  */
 IMG_PUBLIC char *chain_report_stamp(const struct chain_report *report,
                                     struct img_error *err);
+/* The same without the destination, which QEMU has begun to write. *OUT is
+   NULL where no other file was judged. */
+IMG_PUBLIC int chain_report_stamp_below(const struct chain_report *report,
+                                        char **out, struct img_error *err);
 /* IMG_CHANGED, naming the file, when a file is no longer as stamped. */
 IMG_PUBLIC int chain_stamp_check(const char *stamp, size_t len,
                                  struct img_error *err);
