@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "command.h"
+#include "handoff.h"
 #include "message.h"
 #include "migrate.h"
 #include "pivot.h"
@@ -370,6 +371,9 @@ int cmd_pivot(void *opaque, char **operands, int nr)
 
     if (!pivot_read(values, nr > 0 ? operands[0] : NULL, &pivot.kind)) {
         return EXIT_USAGE;
+    }
+    if (values->connect) {
+        return handoff_run(values, pivot.kind);
     }
     if (session_output(&values->change.common, &out, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);

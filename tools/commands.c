@@ -166,8 +166,7 @@ const struct command commands[] = {
     {
         .name = "preflight",
         .summary = "Would a snapshot or block copy by libvirt come out right?",
-        .operands = "--domain XML (--snapshot XML|--diskspec SPEC|--copy-disk "
-                    "XML)",
+        .operands = "--domain XML --snapshot XML|--copy-disk XML",
         .example = "imgchain preflight --domain vm.xml --snapshot snap.xml "
                    "\\\n      --disk-only --reuse-external",
         .notes = "Flags are virsh's, for snapshot-create and blockcopy. The "

@@ -80,6 +80,10 @@ int pivot_check(void *opaque, size_t idx, struct img_error *err);
 
 /* ---- pivot_report.c */
 
+/* "source", "dest", "unknown"; and a sentence. */
+const char *pivot_state_word(enum chain_pivot_state state);
+const char *pivot_state_sentence(enum chain_pivot_state state);
+
 /* For chain_pivot_request. */
 void pivot_on_command(void *opaque, const char *text,
                       enum chain_pivot_outcome outcome,

@@ -43,7 +43,7 @@ void pivot_on_command(void *opaque, const char *text,
     img_json_push(pivot->steps, step);
 }
 
-static const char *state_word(enum chain_pivot_state state)
+const char *pivot_state_word(enum chain_pivot_state state)
 {
     switch (state) {
     case CHAIN_PIVOT_ON_SOURCE:
@@ -100,7 +100,8 @@ static struct img_json *result_json(struct pivot *pivot, const char *word,
                         verdict_operation(pivot_operation(pivot)));
     img_json_set_bool(json, "dry-run", pivot->values->change.dry_run);
     img_json_set_string(json, "result", word);
-    img_json_set_string(json, "guest-on", state_word(pivot->result.state));
+    img_json_set_string(json, "guest-on",
+                        pivot_state_word(pivot->result.state));
     img_json_set_bool(json, "resumed", pivot->result.is_resumed);
     if (err) {
         img_json_set_string(json, "error", err->text);
@@ -201,18 +202,24 @@ void pivot_show(struct pivot *pivot, struct output *out, const char *word,
     }
 }
 
+const char *pivot_state_sentence(enum chain_pivot_state state)
+{
+    switch (state) {
+    case CHAIN_PIVOT_ON_SOURCE:
+    case CHAIN_PIVOT_READY:
+        return "the guest is still on the source";
+    case CHAIN_PIVOT_ON_DEST:
+        return "the guest is on the destination";
+    case CHAIN_PIVOT_UNKNOWN:
+        break;
+    }
+    return "what QEMU does cannot be told; if it runs, try pivot --abort";
+}
+
 void pivot_tell_failure(const struct pivot *pivot, struct img_error *err)
 {
-    static const char *const states[] = {
-        [CHAIN_PIVOT_ON_SOURCE] = "the guest is still on the source",
-        [CHAIN_PIVOT_READY] = "the guest is still on the source",
-        [CHAIN_PIVOT_ON_DEST] = "the guest is on the destination",
-        [CHAIN_PIVOT_UNKNOWN] =
-            "what QEMU does cannot be told; if it runs, try pivot --abort",
-    };
-
     message_error(err);
-    message_note("%s", states[pivot->result.state]);
+    message_note("%s", pivot_state_sentence(pivot->result.state));
     for (size_t i = 0; i < pivot->result.remains_nr; i++) {
         message_note("remains in QEMU: %s", pivot->result.remains[i]);
     }

@@ -18,7 +18,7 @@ static int option_disk(void *field, const char *arg, struct img_error *err)
     struct words *disks = field;
     const char *equals = strchr(arg, '=');
 
-    if (!equals || equals == arg || !equals[1]) {
+    if (!arg[0] || equals == arg || (equals && !equals[1])) {
         return img_fail(err, IMG_USAGE, "is not ID=FILE");
     }
     if (disks->nr >= DISKS_MAX) {
@@ -33,6 +33,10 @@ static int option_disk(void *field, const char *arg, struct img_error *err)
 const struct option_spec pivot_options[] = {
     {0, "qmp", "SOCKET", "the machine's QMP socket, or fd:N", option_text,
      AT(qmp)},
+    {0, "connect", "URI", "or the libvirt that runs it", option_text,
+     AT(connect)},
+    {0, "domain", "NAME", "with --connect: the machine's name", option_text,
+     AT(domain)},
     {0, "device", "ID", "the disk: its device's id, path or drive name",
      option_text, AT(device)},
     {0, "node", "NAME", "or the node of its active layer", option_text,
@@ -40,6 +44,8 @@ const struct option_spec pivot_options[] = {
     {0, "dest", "FILE", "where it is to go on", option_text, AT(dest)},
     {0, "disk", "ID=FILE", "--device and --dest in one (repeatable)",
      option_disk, AT(disks)},
+    {0, "name", "NAME", "with --connect: libvirt records the snapshot so",
+     option_text, AT(snapshot_name)},
     {0, "migrate-to", "DIR", "take the whole chain there: all its files",
      option_text, AT(migrate_to)},
     {'f', "dest-format", "FMT", "format of FILE: qcow2 (default), raw",
@@ -101,6 +107,56 @@ static bool read_kind(const struct pivot_values *values, const char *word,
     return false;
 }
 
+/* The words of --disk that have no "=FILE". */
+static size_t bare_disks(const struct pivot_values *values)
+{
+    size_t nr = 0;
+
+    for (size_t i = 0; i < values->disks.nr; i++) {
+        nr += !strchr(values->disks.at[i], '=');
+    }
+    return nr;
+}
+
+/* libvirt's own names for disks, and not QEMU's. */
+static const char *connect_fault(const struct pivot_values *values,
+                                 enum chain_pivot_kind kind)
+{
+    size_t bare = bare_disks(values);
+    bool has_dest = values->dest || values->abort;
+
+    if (!values->domain) {
+        return "option --domain is missing: the machine's name";
+    }
+    if (values->qmp || values->device || values->node || values->migrate_to) {
+        return "--qmp, --device, --node and --migrate-to do not go with "
+               "--connect: --domain and --disk say which disk";
+    }
+    if (values->disks.nr == 0) {
+        return "option --disk is missing: the disk's name in the domain";
+    }
+    if (values->snapshot_name && kind != CHAIN_PIVOT_SNAPSHOT) {
+        return "--name goes with snapshot";
+    }
+    if (bare == 0) {
+        return values->dest ? "--disk says all: --dest does not go with it"
+                            : NULL;
+    }
+    return values->disks.nr == 1 && has_dest
+               ? NULL
+               : "option --dest is missing: where the disk is to go on";
+}
+
+static const char *qmp_fault(const struct pivot_values *values)
+{
+    if (values->domain || values->snapshot_name) {
+        return "--domain and --name go with --connect";
+    }
+    return bare_disks(values) > 0 ? "--disk ID goes with --connect: expected "
+                                    "ID=FILE"
+                                  : NULL;
+}
+
 /* One way to name the disks; NULL where it is one. */
 static const char *disks_fault(const struct pivot_values *values)
 {
@@ -159,7 +215,7 @@ static bool is_sane(const struct pivot_values *values,
 {
     const char *text = NULL;
 
-    if (!values->qmp) {
+    if (!values->qmp && !values->connect) {
         text = "option --qmp is missing: the machine's QMP socket";
     } else if (values->abort && (values->change.dry_run || values->no_pivot)) {
         text = "--abort goes with neither --dry-run nor --no-pivot";
@@ -167,8 +223,11 @@ static bool is_sane(const struct pivot_values *values,
         text = "--options (-o) does not go with --reuse-external: the file is "
                "there";
     } else {
-        text = values->migrate_to ? migration_fault(values, kind) : NULL;
-        text = text ? text : disks_fault(values);
+        text =
+            values->connect ? connect_fault(values, kind) : qmp_fault(values);
+        text =
+            text || !values->migrate_to ? text : migration_fault(values, kind);
+        text = text || values->connect ? text : disks_fault(values);
         text = text ? text : copy_fault(values, kind);
     }
     if (text) {

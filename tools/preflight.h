@@ -24,6 +24,18 @@ struct preflight {
 /* Read what the options name, into the request. */
 int preflight_read(struct preflight *pre, struct img_error *err);
 void preflight_release(struct preflight *pre);
+/* CHAIN_VIRT_... */
+unsigned preflight_flags(const struct preflight_values *values);
+
+/* ---- preflight_judge.c */
+
+/*
+ * Judge what chain_preflight has made of the request, into its report. CONFINE:
+ * in the sandbox.
+ */
+int preflight_judge(struct preflight *pre,
+                    const struct chain_compare_options *compare, bool confine,
+                    struct img_error *err);
 
 /* ---- preflight_steps.c */
 

@@ -4,6 +4,7 @@
  * has them. Of the latter a snapshot's XML is made, as virsh makes it, and read
  * again: what libvirt refuses in it is told of both alike.
  */
+#include <chain/libvirt.h>
 #include <img/memory.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static int read_specs(struct preflight *pre, struct img_error *err)
     return rc;
 }
 
-static unsigned flags(const struct preflight_values *values)
+unsigned preflight_flags(const struct preflight_values *values)
 {
     const struct {
         bool is_set;
@@ -125,20 +126,44 @@ static int read_operation(struct preflight *pre, struct img_error *err)
                             : read_specs(pre, err);
 }
 
+static int ask_domain(struct preflight *pre, struct img_error *err)
+{
+    const struct preflight_values *values = pre->values;
+    struct chain_libvirt *libvirt = NULL;
+    bool is_persistent = false;
+    int rc = chain_libvirt_open(values->connect, values->domain, true, &libvirt,
+                                err);
+
+    if (rc == 0) {
+        rc = chain_libvirt_domain(libvirt, &pre->domain, &is_persistent, err);
+    }
+    chain_libvirt_close(libvirt);
+    pre->request.is_transient = !is_persistent;
+    return rc;
+}
+
+static int read_domain(struct preflight *pre, struct img_error *err)
+{
+    const struct preflight_values *values = pre->values;
+
+    pre->request.is_transient = values->is_transient;
+    return values->connect ? ask_domain(pre, err)
+                           : chain_virt_domain_read(values->domain, NULL,
+                                                    &pre->domain, err);
+}
+
 int preflight_read(struct preflight *pre, struct img_error *err)
 {
     const struct preflight_values *values = pre->values;
     struct chain_preflight_request *request = &pre->request;
 
-    if (chain_virt_domain_read(values->domain, NULL, &pre->domain, err) < 0 ||
-        read_operation(pre, err) < 0) {
+    if (read_domain(pre, err) < 0 || read_operation(pre, err) < 0) {
         return -1;
     }
     request->domain = pre->domain;
     request->snapshot = pre->snapshot;
     request->target = values->target;
-    request->flags = flags(values);
-    request->is_transient = values->is_transient;
+    request->flags = preflight_flags(values);
     request->has_granularity = values->has_granularity;
     request->granularity = values->granularity;
     if (pre->copy) {

@@ -102,8 +102,10 @@ char *preflight_virsh(const struct preflight *pre, struct img_error *err)
     const char *verb = !pre->snapshot     ? "blockcopy"
                        : values->snapshot ? "snapshot-create"
                                           : "snapshot-create-as";
-    char *line = img_text(err, "virsh %s", verb);
+    char *line = img_text(err, "virsh");
 
+    add_value(&line, err, "-c", values->connect);
+    add(&line, err, verb);
     add_value(&line, err, NULL, pre->domain->name ? pre->domain->name : "");
     add_value(&line, err, NULL,
               pre->snapshot ? values->snapshot : values->target);

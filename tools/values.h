@@ -109,7 +109,9 @@ struct snapshot_values {
 
 struct pivot_values {
     struct change_values change;
-    const char *qmp; /* a socket */
+    const char *qmp;              /* a socket */
+    const char *connect, *domain; /* or a URI, and a name */
+    const char *snapshot_name;    /* NULL: libvirt keeps no record */
     const char *device, *node, *dest;
     const char *migrate_to; /* a folder */
     struct words disks;     /* --disk, as given */
@@ -135,7 +137,8 @@ struct validate_values {
 /* preflight: each flag by virsh's name. */
 struct preflight_values {
     struct common_values common;
-    const char *domain;   /* XML */
+    const char *domain;   /* XML; with CONNECT a name */
+    const char *connect;  /* URI */
     const char *snapshot; /* XML, or: */
     const char *name, *memspec;
     struct words diskspecs;

@@ -38,12 +38,27 @@ for more in --shallow --reuse-external; do
 done
 refuses 2 "option --device is missing: the disk's id" \
     pivot --qmp q --migrate-to new
-for word in a a= =b; do
+for word in a= =b; do
     run pivot --qmp q --disk "$word"
     expect_exit 2
     expect_no_stdout
     expect_message 'is not ID=FILE'
 done
+refuses 2 '--disk ID goes with --connect: expected ID=FILE' \
+    pivot --qmp q --disk a
+# Through libvirt other names are needed.
+refuses 2 "option --domain is missing: the machine's name" \
+    pivot --connect test:///default --disk vda=x
+refuses 2 "option --disk is missing: the disk's name in the domain" \
+    pivot --connect test:///default --domain d --dest x
+refuses 2 'option --dest is missing: where the disk is to go on' \
+    pivot --connect test:///default --domain d --disk vda
+refuses 2 '--disk says all: --dest does not go with it' \
+    pivot --connect test:///default --domain d --disk vda=x --dest y
+refuses 2 '--name goes with snapshot' \
+    pivot --connect test:///default --domain d --disk vda=x --name n
+refuses 2 '--domain and --name go with --connect' \
+    pivot --qmp q --domain d --disk vda=x
 refuses 1 'q.sock: cannot connect to it: No such file or directory' \
     pivot snapshot --qmp q.sock --device a --dest b
 # Nothing was made.
