@@ -9,6 +9,7 @@
 #include <img/json.h>
 
 #include "output.h"
+#include "pivot_dest.h"
 #include "preflight.h"
 
 /* One disk, from the command line to the end. */
@@ -16,8 +17,7 @@ struct handoff_disk {
     char *target; /* vda */
     char *dest;   /* absolute */
     size_t idx;   /* in the domain */
-    bool is_made; /* by this run, which may take it back */
-    struct img_stamp made;
+    struct pivot_dest made;
 };
 
 struct handoff {
@@ -51,7 +51,6 @@ int handoff_put_request(struct handoff *handoff, struct img_error *err);
 /* The active layer of DISK. */
 const struct chain_virt_layer *handoff_top(const struct handoff *handoff,
                                            const struct handoff_disk *disk);
-enum chain_operation handoff_operation(const struct handoff *handoff);
 const char *handoff_format(const struct handoff *handoff);
 
 /* ---- handoff_report.c */

@@ -30,7 +30,7 @@ static struct verdict verdict_of(const struct handoff *handoff)
     return (struct verdict){
         .report = handoff->pre.plan->report,
         .command = "pivot",
-        .operation = verdict_operation(handoff_operation(handoff)),
+        .operation = verdict_operation(pivot_kind_operation(handoff->kind)),
         .dest = handoff->values->domain,
         .subject = handoff->values->domain,
     };
@@ -49,7 +49,7 @@ static struct img_json *disk_json(const struct handoff *handoff, size_t idx)
     if (disk->dest) {
         img_json_set_string(json, "filename", disk->dest);
         img_json_set_string(json, "format", handoff_format(handoff));
-        img_json_set_bool(json, "created", disk->is_made);
+        img_json_set_bool(json, "created", disk->made.is_made);
     }
     return json;
 }
@@ -61,7 +61,7 @@ static struct img_json *result_json(struct handoff *handoff, const char *word,
 
     img_json_set_string(json, "operation", "pivot");
     img_json_set_string(json, "kind",
-                        verdict_operation(handoff_operation(handoff)));
+                        verdict_operation(pivot_kind_operation(handoff->kind)));
     img_json_set_string(json, "domain", handoff->values->domain);
     img_json_set_bool(json, "dry-run", handoff->values->change.dry_run);
     img_json_set_string(json, "result", word);

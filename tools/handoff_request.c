@@ -5,23 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "handoff.h"
 #include "pivot.h"
-
-enum chain_operation handoff_operation(const struct handoff *handoff)
-{
-    switch (handoff->kind) {
-    case CHAIN_PIVOT_SNAPSHOT:
-        return CHAIN_OP_SNAPSHOT;
-    case CHAIN_PIVOT_COPY:
-        return CHAIN_OP_COPY;
-    case CHAIN_PIVOT_SHALLOW_COPY:
-        break;
-    }
-    return CHAIN_OP_SHALLOW_COPY;
-}
 
 const char *handoff_format(const struct handoff *handoff)
 {
@@ -75,21 +61,10 @@ int handoff_set_disks(struct handoff *handoff, struct img_error *err)
 static int make(struct handoff *handoff, struct handoff_disk *disk,
                 struct img_error *err)
 {
-    const struct change_values *change = &handoff->values->change;
     const struct chain_virt_layer *top = handoff_top(handoff, disk);
-    const struct chain_create_request request = {
-        .path = disk->dest,
-        .format = handoff_format(handoff),
-        .options = (const char *const *)change->options.at,
-        .options_nr = change->options.nr,
-        .style = change->style,
-        .force_share = true,
-        .allow_probe = change->common.allow_probe,
-        .dry_run = change->dry_run,
-        .roots = change->common.roots,
-        .cancel = handoff->cancel,
-    };
-    struct chain_made made = {.path = NULL};
+    const struct chain_create_request request =
+        pivot_dest_request(&handoff->values->change, disk->dest,
+                           handoff_format(handoff), handoff->cancel);
     struct stat st;
 
     if (lstat(disk->dest, &st) == 0) {
@@ -98,18 +73,9 @@ static int make(struct handoff *handoff, struct handoff_disk *disk,
         img_error_set_path(err, disk->dest);
         return -1;
     }
-    if (chain_create_for(handoff_operation(handoff), top->source.path,
-                         top->format ? top->format : "raw", &request, &made,
-                         err) < 0) {
-        return -1;
-    }
-    chain_made_fini(&made);
-    if (change->dry_run) {
-        return 0;
-    }
-    disk->is_made =
-        img_path_stamp(disk->dest, change->common.roots, &disk->made, err) == 0;
-    return disk->is_made ? 0 : -1;
+    return pivot_dest_make(&request, pivot_kind_operation(handoff->kind),
+                           top->source.path, top->format ? top->format : "raw",
+                           &disk->made, err);
 }
 
 int handoff_make(struct handoff *handoff, struct img_error *err)
@@ -125,19 +91,10 @@ int handoff_make(struct handoff *handoff, struct img_error *err)
 
 void handoff_unmake(struct handoff *handoff)
 {
-    const struct img_roots *roots = handoff->values->change.common.roots;
-
     for (size_t i = 0; i < handoff->nr; i++) {
-        struct handoff_disk *disk = &handoff->disks[i];
-        struct img_error ignored;
-        struct img_stamp now;
-
-        if (disk->is_made &&
-            img_path_stamp(disk->dest, roots, &now, &ignored) == 0 &&
-            now.dev == disk->made.dev && now.ino == disk->made.ino) {
-            (void)unlink(disk->dest);
-        }
-        disk->is_made = false;
+        pivot_dest_unmake(handoff->disks[i].dest,
+                          handoff->values->change.common.roots,
+                          &handoff->disks[i].made);
     }
 }
 

@@ -262,12 +262,8 @@ int migrate_adopt_dest(struct pivot *pivot, struct img_error *err)
 {
     struct pivot_disk *disk = &pivot->disks[0];
 
-    if (img_path_stamp(disk->dest, common_of(pivot)->roots, &disk->made, err) <
-        0) {
-        return -1;
-    }
-    disk->is_made = true;
-    return 0;
+    return pivot_dest_adopt(disk->dest, common_of(pivot)->roots, &disk->made,
+                            err);
 }
 
 /* ---- Afterwards. */

@@ -10,6 +10,7 @@
 #include <img/json.h>
 
 #include "output.h"
+#include "pivot_dest.h"
 #include "values.h"
 
 /* One disk, from the command line to the end. */
@@ -22,8 +23,7 @@ struct pivot_disk {
     char *stamp;         /* what was judged, but what the guest writes */
     char *backing_stamp; /* the same without the destination */
     bool is_handed;      /* QEMU has the destination */
-    bool is_made;        /* by this run, which may take it back */
-    struct img_stamp made;
+    struct pivot_dest made;
 };
 
 /* --migrate-to, for migrate.c. */

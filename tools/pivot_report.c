@@ -79,7 +79,7 @@ static struct img_json *disk_json(const struct pivot *pivot, size_t idx)
     if (disk->dest) {
         img_json_set_string(json, "filename", disk->dest);
         img_json_set_string(json, "format", pivot->told[idx].dest_format);
-        img_json_set_bool(json, "created", disk->is_made);
+        img_json_set_bool(json, "created", disk->made.is_made);
     }
     if (disk->report) {
         struct verdict verdict = verdict_of(pivot, disk);

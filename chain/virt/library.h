@@ -43,7 +43,7 @@
     CALL(virConnectDomainQemuMonitorEventDeregister)
 
 struct virt_library {
-#define CALL(name) __typeof__(name) *name;
+#define CALL(name) __typeof__(name) *(name);
     LIBVIRT_CALLS(CALL)
     LIBVIRT_QEMU_CALLS(CALL)
 #undef CALL
