@@ -71,6 +71,13 @@ asked_place(const struct planner *p,
     return place == PLACE_UNSAID ? default_place(p) : place;
 }
 
+/* In a snapshot that is internal every disk is so, or takes no part. */
+static bool is_mismatch(const struct planner *p, enum snapshot_place place)
+{
+    return default_place(p) == PLACE_INTERNAL && place != PLACE_INTERNAL &&
+           place != PLACE_NO;
+}
+
 static bool align_one(struct planner *p,
                       const struct chain_virt_snapshot_disk *asked)
 {
@@ -90,7 +97,14 @@ static bool align_one(struct planner *p,
     } else {
         p->asked[idx] = asked;
         p->places[idx] = asked_place(p, asked, &domain->disks[idx]);
-        if (asked->dest.source.path && p->places[idx] != PLACE_EXTERNAL) {
+        if (is_mismatch(p, p->places[idx])) {
+            check = plan_refuse(
+                p, domain->disks[idx].target, "CONFIG_UNSUPPORTED",
+                "the snapshot as a whole is internal, and so has each of its "
+                "disks to be: an external one is asked for with --disk-only, "
+                "or with external memory");
+        } else if (asked->dest.source.path &&
+                   p->places[idx] != PLACE_EXTERNAL) {
             check =
                 plan_refuse(p, domain->disks[idx].target, "CONFIG_UNSUPPORTED",
                             "a file is named, which an external snapshot "

@@ -83,7 +83,7 @@ cat >snap.xml <<XML
 </disks></domainsnapshot>
 XML
 run preflight --domain off.xml --snapshot snap.xml --reuse-external \
-    --output json
+    --disk-only --output json
 expect_exit 0
 expect_json 'doc["running"] is False and doc["qmp"] == []'
 expect_json 'doc["virsh"].startswith("virsh snapshot-create web1 snap.xml ")'
@@ -135,7 +135,10 @@ refused_by libvirt-disks 'an external snapshot alone has' --domain live.xml \
 refused_by libvirt-disks 'needs a disk to take part' --domain live.xml \
     --diskspec vda,snapshot=no --diskspec vdb,snapshot=no --disk-only
 refused_by libvirt-disks 'are not mixed' --domain off.xml \
-    --diskspec "$vda" --diskspec vdb,snapshot=internal --reuse-external
+    --diskspec "$vda" --diskspec vdb,snapshot=internal --reuse-external \
+    --disk-only
+refused_by libvirt-disks 'so has each' --domain off.xml --snapshot snap.xml \
+    --reuse-external
 refused_by libvirt-disk 'qcow2 or qed only' --domain live.xml \
     --diskspec "$vda,driver=raw" --diskspec "$vdb" --disk-only \
     --reuse-external
