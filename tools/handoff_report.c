@@ -42,9 +42,8 @@ static struct img_json *disk_json(const struct handoff *handoff, size_t idx)
     struct img_json *json = img_json_object();
 
     img_json_set_string(json, "disk", disk->target);
-    if (handoff->pre.domain && handoff_top(handoff, disk)->source.path) {
-        img_json_set_string(json, "source",
-                            handoff_top(handoff, disk)->source.path);
+    if (disk->source) {
+        img_json_set_string(json, "source", disk->source);
     }
     if (disk->dest) {
         img_json_set_string(json, "filename", disk->dest);
@@ -90,7 +89,7 @@ static void put_disk(struct output *out, const struct handoff *handoff,
                      size_t idx, const char *word)
 {
     const struct handoff_disk *disk = &handoff->disks[idx];
-    const char *source = handoff_top(handoff, disk)->source.path;
+    const char *source = disk->source;
 
     if (idx > 0) {
         output_text(out, "\n");

@@ -188,7 +188,8 @@ static void put_flags(struct handoff *handoff)
     bool is_snapshot = handoff->kind == CHAIN_PIVOT_SNAPSHOT;
 
     /* One that this run makes is there when libvirt is asked. */
-    asked->reuse_external = true;
+    asked->reuse_external =
+        handoff->values->reuse_external || !handoff->values->change.dry_run;
     asked->disk_only = asked->atomic = is_snapshot;
     asked->no_metadata = is_snapshot && !handoff->values->snapshot_name;
     asked->shallow = handoff->kind == CHAIN_PIVOT_SHALLOW_COPY;

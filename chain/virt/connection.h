@@ -12,6 +12,8 @@ struct chain_libvirt {
     const struct virt_library *lib;
     virConnectPtr conn;
     virDomainPtr domain;
+    bool is_due;     /* something has happened that a wait is over by */
+    char job[128];   /* begins the name of the job that is followed */
     int listener;    /* for QEMU's events; -1: none */
     char *job_error; /* of the last job that ended with one */
 };

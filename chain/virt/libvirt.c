@@ -47,9 +47,22 @@ static int look_up(struct chain_libvirt *libvirt, const char *uri,
     return 0;
 }
 
+/* driver[+transport]://[user@][host][:port]/... */
+static bool is_remote(const char *uri)
+{
+    const char *host = uri ? strstr(uri, "://") : NULL;
+
+    return host && host[3] != '/' && host[3] != '\0';
+}
+
 int chain_libvirt_open(const char *uri, const char *domain, bool read_only,
                        struct chain_libvirt **out, struct img_error *err)
 {
+    if (is_remote(uri)) {
+        return img_fail(err, IMG_UNSUPPORTED,
+                        "the libvirt is another host's, and so are its files: "
+                        "expected one of this host");
+    }
     struct chain_libvirt *libvirt = img_calloc(1, sizeof(*libvirt), err);
 
     if (!libvirt || virt_library_load(&libvirt->lib, err) < 0) {

@@ -7,6 +7,7 @@
 #ifdef IMGCHAIN_LIBVIRT
 #include "connection.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +20,10 @@
 
 static void on_timer(int timer, void *opaque)
 {
+    struct chain_libvirt *libvirt = opaque;
+
     (void)timer;
-    (void)opaque;
+    libvirt->is_due = true;
 }
 
 /* The loop is one for the process. */
@@ -42,7 +45,7 @@ static void on_event(virConnectPtr conn, virDomainPtr domain, const char *event,
     struct chain_libvirt *libvirt = opaque;
     struct img_json *json = NULL;
     struct img_error ignored;
-    const char *text;
+    const char *text, *device;
     char shown[IMG_ERROR_TEXT_MAX / 2];
 
     (void)conn;
@@ -55,7 +58,10 @@ static void on_event(virConnectPtr conn, virDomainPtr domain, const char *event,
         return;
     }
     text = img_json_get_string(json, "error");
-    if (text) {
+    device = img_json_get_string(json, "device");
+    libvirt->is_due = true;
+    if (text && device &&
+        strncmp(device, libvirt->job, strlen(libvirt->job)) == 0) {
         img_escape(text, strlen(text), shown, sizeof(shown));
         free(libvirt->job_error);
         libvirt->job_error = img_strndup(shown, strlen(shown), &ignored);
@@ -90,9 +96,13 @@ static int wait_event(struct chain_libvirt *libvirt, unsigned wait_ms,
                       struct img_error *err)
 {
     const struct virt_library *lib = libvirt->lib;
-    int timer = lib->virEventAddTimeout((int)wait_ms, on_timer, NULL, NULL);
-    int rc = timer < 0 ? -1 : lib->virEventRunDefaultImpl();
+    int timer = lib->virEventAddTimeout((int)wait_ms, on_timer, libvirt, NULL);
+    int rc = timer < 0 ? -1 : 0;
 
+    /* The loop turns for other things, too. */
+    for (libvirt->is_due = false; rc == 0 && !libvirt->is_due;) {
+        rc = lib->virEventRunDefaultImpl();
+    }
     if (timer >= 0) {
         (void)lib->virEventRemoveTimeout(timer);
     }
@@ -124,6 +134,12 @@ static int add_limits(const struct chain_libvirt *libvirt,
     return 0;
 }
 
+/* libvirt calls the job of vda "copy-vda-" and its node. */
+static void name_job(struct chain_libvirt *libvirt, const char *disk)
+{
+    (void)snprintf(libvirt->job, sizeof(libvirt->job), "copy-%s-", disk);
+}
+
 static unsigned copy_flags(unsigned flags)
 {
     static const struct {
@@ -153,6 +169,7 @@ int chain_libvirt_copy_start(struct chain_libvirt *libvirt,
     int rc = add_limits(libvirt, copy, &params, &nr, err);
 
     free(img_steal(&libvirt->job_error));
+    name_job(libvirt, copy->disk);
     if (rc == 0 &&
         lib->virDomainBlockCopy(libvirt->domain, copy->disk, copy->xml, params,
                                 nr, copy_flags(copy->flags)) < 0) {
@@ -162,7 +179,8 @@ int chain_libvirt_copy_start(struct chain_libvirt *libvirt,
     return rc;
 }
 
-/* libvirt's figures can be equal before QEMU says that it is ready. */
+/* Its figures do not tell: they can be equal before it is ready, and differ
+   when it is and the guest writes. */
 static int is_ready(struct chain_libvirt *libvirt, const char *disk, bool *out,
                     struct img_error *err)
 {
@@ -194,6 +212,7 @@ int chain_libvirt_job_look(struct chain_libvirt *libvirt, const char *disk,
     bool ready = false;
     int rc;
 
+    name_job(libvirt, disk);
     if (wait_event(libvirt, wait_ms, err) < 0) {
         return -1;
     }
@@ -205,7 +224,7 @@ int chain_libvirt_job_look(struct chain_libvirt *libvirt, const char *disk,
     *out = rc == 0 ? CHAIN_LIBVIRT_NO_JOB : CHAIN_LIBVIRT_COPYING;
     *done = rc == 0 ? 0 : info.cur;
     *total = rc == 0 ? 0 : info.end;
-    if (rc > 0 && info.cur == info.end) {
+    if (rc > 0) {
         if (is_ready(libvirt, disk, &ready, err) < 0) {
             return -1;
         }

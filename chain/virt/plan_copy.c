@@ -4,6 +4,7 @@
  * of libvirt 9.0, in its order.
  */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "planner.h"
 
@@ -108,12 +109,19 @@ static void judge_given_chain(struct planner *p,
 {
     plan_begin(p, "dest-chain");
     if (is_shallow(p, disk) &&
-        p->request->copy->top.backing_kind == CHAIN_VIRT_BACKING_GIVEN) {
+        p->request->copy->top.backing_kind != CHAIN_VIRT_BACKING_UNSAID) {
         plan_say(p, disk->target, CHAIN_CHECK_UNPROVEN,
                  "the destination's <backingStore> takes the place of what "
                  "its header records, by which it is judged: leave it out");
     }
     plan_end(p, "libvirt goes by what the destination's header records");
+}
+
+static bool is_block(const char *path)
+{
+    struct stat st;
+
+    return path && stat(path, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
 static void add_task(struct planner *p, const struct chain_virt_disk *disk)
@@ -129,14 +137,16 @@ static void add_task(struct planner *p, const struct chain_virt_disk *disk)
         return;
     }
     task->disk = disk;
-    task->kind = plan_has(p, CHAIN_VIRT_SHALLOW) ? CHAIN_PREFLIGHT_SHALLOW_COPY
-                                                 : CHAIN_PREFLIGHT_COPY;
+    task->kind = is_shallow(p, disk) ? CHAIN_PREFLIGHT_SHALLOW_COPY
+                                     : CHAIN_PREFLIGHT_COPY;
     task->source = disk->top.source.path;
     task->source_format = disk->top.format ? disk->top.format : "raw";
     task->dest = dest->source.path;
     task->dest_format = dest->format;
+    /* A block device is there, whatever the request calls it. */
     task->is_reused = plan_has(p, CHAIN_VIRT_REUSE_EXTERNAL) ||
-                      dest->source.type == CHAIN_VIRT_SOURCE_BLOCK;
+                      dest->source.type == CHAIN_VIRT_SOURCE_BLOCK ||
+                      is_block(dest->source.path);
     task->is_dest_device = dest->source.type == CHAIN_VIRT_SOURCE_BLOCK;
     if (!dest->format && !plan_has(p, CHAIN_VIRT_REUSE_EXTERNAL)) {
         task->dest_format = task->source_format;

@@ -227,9 +227,8 @@ static void judge_collisions(struct planner *p)
         for (size_t k = 0; k < i; k++) {
             if (is_alike(&out->tasks[i], &out->tasks[k])) {
                 plan_refuse(p, out->tasks[i].disk->target, "CONFIG_UNSUPPORTED",
-                            "the name that libvirt makes up is that of the "
-                            "overlay of %s",
-                            out->tasks[k].disk->target);
+                            "the name that libvirt makes up is that of "
+                            "another disk's overlay");
             }
         }
     }
@@ -249,8 +248,8 @@ static void name_unlisted(struct planner *p)
 
             chain_check_image(p->report, check, task->dest);
             chain_check_expected(p->report, check,
-                                 "<disk name='%s' snapshot='no'/>, or a file",
-                                 task->disk->target);
+                                 "it to be named, with a file or with "
+                                 "snapshot='no'");
         }
     }
     plan_end(p, "the request names every disk that takes part");

@@ -116,6 +116,17 @@ static void judge_chain(struct planner *p, const struct chain_virt_disk *disk,
                          "no backing file");
 }
 
+static bool has_task(const struct planner *p,
+                     const struct chain_virt_disk *disk)
+{
+    for (size_t i = 0; i < p->out->tasks_nr; i++) {
+        if (p->out->tasks[i].disk == disk) {
+            return true;
+        }
+    }
+    return p->out->tasks_nr == 0;
+}
+
 static void open_one(struct planner *p, const struct chain_virt_disk *disk,
                      const struct chain_options *with, struct chain **out)
 {
@@ -125,7 +136,8 @@ static void open_one(struct planner *p, const struct chain_virt_disk *disk,
     options.format = disk->top.format ? disk->top.format : "raw";
     options.force_share |= p->is_active;
     options.keep_broken = true;
-    if (!plan_is_local(&disk->top.source) || !disk->top.source.path) {
+    if (!plan_is_local(&disk->top.source) || !disk->top.source.path ||
+        disk->top.source.has_slice || disk->top.source.fdgroup) {
         return;
     }
     if (chain_open(disk->top.source.path, &options, out, &error) == 0) {
@@ -134,9 +146,11 @@ static void open_one(struct planner *p, const struct chain_virt_disk *disk,
         }
         error = *chain_broken(*out);
     }
-    struct chain_check *check =
-        plan_say(p, disk->target, CHAIN_CHECK_UNPROVEN, "%s", "");
-    chain_check_say_error(p->report, check, CHAIN_CHECK_UNPROVEN, &error);
+    /* A disk that takes no part is looked at for its files only. */
+    enum chain_check_result result =
+        has_task(p, disk) ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_SKIP;
+    struct chain_check *check = plan_say(p, disk->target, result, "%s", "");
+    chain_check_say_error(p->report, check, result, &error);
 }
 
 static void judge_chains(struct planner *p, struct chains *chains,
@@ -190,9 +204,10 @@ static void say_shared(struct planner *p,
                        const struct chain_preflight_task *task,
                        const char *what, const char *other)
 {
+    char shown[CHAIN_SHOWN_LEN];
     struct chain_check *check =
         plan_say(p, task->disk->target, CHAIN_CHECK_FAIL, "it is %s of %s too",
-                 what, other ? other : "another disk");
+                 what, other ? chain_shown(other, shown) : "another disk");
 
     chain_check_image(p->report, check, task->dest);
     chain_check_expected(p->report, check, "a file of its own for each disk");
@@ -205,14 +220,18 @@ static void judge_task(struct planner *p, size_t idx,
     const struct chain_virt_domain *domain = p->request->domain;
     struct stat st, other_st;
 
-    if (stat(task->dest, &st) != 0) {
-        return;
-    }
+    bool is_there = stat(task->dest, &st) == 0;
+
     for (size_t i = 0; i < idx; i++) {
         other = &p->out->tasks[i];
-        if (stat(other->dest, &other_st) == 0 && is_same_stat(&st, &other_st)) {
+        if (strcmp(task->dest, other->dest) == 0 ||
+            (is_there && stat(other->dest, &other_st) == 0 &&
+             is_same_stat(&st, &other_st))) {
             say_shared(p, task, "the destination", other->disk->target);
         }
+    }
+    if (!is_there) {
+        return;
     }
     /* Its own disk's layers are for validate (dest-distinct). */
     for (size_t i = 0; i < chains->nr; i++) {

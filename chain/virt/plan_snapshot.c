@@ -176,6 +176,27 @@ static struct counts count(const struct planner *p)
     return out;
 }
 
+/* Internal snapshots live in qcow2 images. */
+static void judge_internal(struct planner *p)
+{
+    const struct chain_virt_domain *domain = p->request->domain;
+
+    for (size_t i = 0; i < domain->disks_nr; i++) {
+        const struct chain_virt_disk *disk = &domain->disks[i];
+        const char *format = disk->top.format ? disk->top.format : "raw";
+        char shown[CHAIN_SHOWN_LEN];
+
+        if (p->places[i] == PLACE_INTERNAL && strcmp(format, "qcow2") != 0) {
+            struct chain_check *check =
+                plan_refuse(p, disk->target, "CONFIG_UNSUPPORTED",
+                            "an internal snapshot is for a qcow2 image");
+
+            chain_check_found(p->report, check, "%s",
+                              chain_shown(format, shown));
+        }
+    }
+}
+
 static void judge_together(struct planner *p)
 {
     struct counts has = count(p);
@@ -214,6 +235,7 @@ void plan_snapshot(struct planner *p)
     plan_begin(p, "libvirt-disks");
     plan_align(p);
     if (p->is_aligned) {
+        judge_internal(p);
         judge_together(p);
     }
     plan_end(p, "libvirt finds all disks that are asked for");

@@ -236,7 +236,7 @@ def case_left(bed):
     done(bed.pivot(*words, "--no-pivot"), "ready", "source")
     done(bed.pivot(*words, "--abort"), "aborted", "source")
     expect(not bed.has_job("vdb"), "the job is still there")
-    failed(bed.pivot(*words, "--abort"), "no copy under way")
+    failed(bed.pivot(*words, "--abort"), "no such copy under way")
     bed.check("vdb", "vdb.top", False)
 
 
@@ -289,6 +289,52 @@ def case_no_space(bed):
     bed.check("vdb", "vdb.top", False)
 
 
+def case_daemon_gone(bed):
+    """libvirt ends in the middle: nothing is known, so nothing is removed."""
+    words = ("copy", "--disk", f"vda={bed.path('kept')}", "--bandwidth", "1M")
+    child = bed.pivot(*words, wait=False)
+    wait_for_job(bed, "vda")
+    bed.virt.stop_daemon()
+    failed(finish(child), "cannot be told", "unknown")
+    bed.virt.start_daemon()
+    expect(os.path.exists(bed.path("kept")), "QEMU's file was removed")
+    bed.write("vda", 4, 7 * MIB, 65536)
+    bed.machine.must("blockjob", "vda", "--bandwidth", "100")
+    told = done(bed.pivot(*words), "pivoted", "dest")
+    expect(told["resumed"], "not gone on with")
+    bed.check("vda", "kept", False)
+
+
+def case_others_jobs(bed):
+    """A job that is not this program's is not ended, nor gone on with."""
+    bed.img("create", "-q", "-f", "qcow2", "-b", "vdb.base", "-F", "qcow2",
+            "wrong")
+    failed(bed.pivot("snapshot", "--disk", f"vda={bed.path('x')}", "--disk",
+                     f"vda={bed.path('y')}"), "named twice")
+    bed.machine.must("blockcopy", "vda", "--dest", bed.path("wrong"),
+                     "--format", "qcow2", "--shallow", "--reuse-external",
+                     "--transient-job", "--wait")
+    for words in (("--shallow",), ()):
+        failed(bed.pivot("copy", *words, "--reuse-external", "--disk",
+                         f"vda={bed.path('wrong')}"), "but not this one")
+    failed(bed.pivot("copy", "--disk", f"vda={bed.path('other')}", "--abort"),
+           "no such copy under way")
+    expect(bed.has_job("vda"), "the job was ended")
+    done(bed.pivot("copy", "--disk", f"vda={bed.path('wrong')}", "--abort"),
+         "aborted", "source")
+    bed.machine.must("snapshot-create-as", "--no-metadata", "--disk-only",
+                     "--diskspec", f"vda,file={bed.path('over')}",
+                     "--diskspec", "vdb,snapshot=no")
+    bed.machine.must("blockcommit", "vda", "--active",
+                     "--shallow", "--wait")
+    failed(bed.pivot("copy", "--reuse-external", "--disk",
+                     f"vda={bed.path('vda.top')}"), "has a block job already")
+    failed(bed.pivot("copy", "--disk", "vda", "--abort"), "no copy under way")
+    expect(bed.has_job("vda"), "the commit was ended")
+    bed.machine.must("blockjob", "vda", "--pivot")
+    bed.check("vda", "vda.top", False)
+
+
 def case_preflight(bed):
     """The same request, only judged, with the live XML."""
     bed.img("create", "-q", "-f", "qcow2", "-b", "vda.top", "-F", "qcow2",
@@ -322,6 +368,11 @@ def case_nothing_there(bed):
     failed(bed.pivot("copy", "--disk", f"vda={bed.path('x')}"),
            "does not run")
     said = subprocess.run(
+        [IMGCHAIN, "pivot", "--connect", "qemu+ssh://elsewhere/system",
+         "--domain", "x", "--disk", "vda=/x"], capture_output=True, text=True,
+        check=False)
+    expect(said.returncode == 1 and "another host" in said.stderr, said.stderr)
+    said = subprocess.run(
         [IMGCHAIN, "pivot", "--connect", "qemu:///system?socket=/none",
          "--domain", "x", "--disk", "vda=/x"], capture_output=True, text=True,
         check=False)
@@ -330,7 +381,8 @@ def case_nothing_there(bed):
 
 
 CASES = [case_snapshot, case_copies, case_refused, case_left, case_cut_off,
-         case_no_space, case_preflight, case_nothing_there]
+         case_no_space, case_daemon_gone, case_others_jobs, case_preflight,
+         case_nothing_there]
 
 
 def main():
@@ -353,7 +405,8 @@ def main():
                 if wanted and name not in wanted:
                     continue
                 # Of little QEMU has copied all before anybody looks.
-                large = case in (case_no_space, case_cut_off)
+                large = case in (case_no_space, case_cut_off,
+                                 case_daemon_gone)
                 bed = Bed(virt, folder, name.replace("_", "-"),
                           6 * SIZE if large else SIZE)
                 try:

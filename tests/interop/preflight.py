@@ -260,6 +260,9 @@ def odd_machines(bed):
     spec = ("--diskspec", bed.vda, "--diskspec", "vdb,snapshot=no",
             "--disk-only", "--reuse-external")
     yield "<transient/>", "", spec
+    # Of a raw one there is no internal snapshot.
+    yield "", "", ("--name", "s1", "--diskspec", "vda,snapshot=internal",
+                   "--diskspec", f"vdb,file={bed.path('full')}")
     yield "<readonly/>", "", ("--name", "s1", "--disk-only", "--diskspec",
                               "vdb,snapshot=no", "--reuse-external")
 

@@ -22,7 +22,8 @@ struct chain_libvirt;
 /*
  * Connect to URI (NULL: libvirt's default) and look DOMAIN up, by its name.
  * READ_ONLY is enough for chain_libvirt_domain. IMG_UNSUPPORTED: this program
- * was built without libvirt, or its library is not installed; IMG_NOT_FOUND:
+ * was built without libvirt, its library is not installed, or URI names another
+ * host, whose files cannot be looked at; IMG_NOT_FOUND:
  * there is no such domain.
  */
 IMG_PUBLIC int chain_libvirt_open(const char *uri, const char *domain,

@@ -103,6 +103,10 @@ IMG_PUBLIC int chain_report_stamp_below(const struct chain_report *report,
 /* IMG_CHANGED, naming the file, when a file is no longer as stamped. */
 IMG_PUBLIC int chain_stamp_check(const char *stamp, size_t len,
                                  struct img_error *err);
+/* The same, but owner, mode and the time of their change may be others:
+   libvirt gives files to the user that QEMU runs as. */
+IMG_PUBLIC int chain_stamp_check_contents(const char *stamp, size_t len,
+                                          struct img_error *err);
 
 #ifdef __cplusplus
 }
