@@ -18,7 +18,7 @@ endforeach()
 add_library(libimgchain SHARED ${objects})
 target_link_libraries(libimgchain PRIVATE
   imgchain_flags PkgConfig::JSONC PkgConfig::LIBURING PkgConfig::LIBDEFLATE
-  PkgConfig::LIBISAL PkgConfig::LIBXML2 PkgConfig::NETTLE
+  PkgConfig::LIBISAL PkgConfig::NETTLE
   PkgConfig::LIBZSTD PkgConfig::ZLIB Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(libimgchain PRIVATE
   "LINKER:--version-script=${version_script}")

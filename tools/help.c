@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* --help and --version, from the table of commands. */
+#include <chain/libvirt.h>
+#include <chain/virt.h>
 #include <img/memory.h>
 #include <json-c/json_c_version.h>
 #include <libdeflate.h>
-#include <libxml/parser.h>
 #include <nettle/version.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,13 +128,27 @@ int help_command(const struct command *command)
     return finish(out);
 }
 
-/* libxml2 says 20914 for 2.9.14. */
+/* Loaded for --connect only, and for this. It says 9000000 for 9.0.0. */
+static void put_libvirt(struct output *out)
+{
+    unsigned long version = chain_libvirt_version();
+
+    if (version > 0) {
+        output_printf(out, "libvirt %lu.%lu.%lu\n", version / 1000000,
+                      version / 1000 % 1000, version % 1000);
+    }
+}
+
+/* Loaded to read XML, and for this. It says 20914 for 2.9.14. */
 static void put_libxml2(struct output *out)
 {
-    unsigned long version = strtoul(xmlParserVersion, NULL, 10);
+    const char *text = chain_virt_xml_version();
+    unsigned long version = text ? strtoul(text, NULL, 10) : 0;
 
-    output_printf(out, "libxml2 %lu.%lu.%lu\n", version / 10000,
-                  version / 100 % 100, version % 100);
+    if (version > 0) {
+        output_printf(out, "libxml2 %lu.%lu.%lu\n", version / 10000,
+                      version / 100 % 100, version % 100);
+    }
 }
 
 int version_print(void)
@@ -150,6 +165,7 @@ int version_print(void)
                   LIBDEFLATE_VERSION_STRING);
     output_printf(out, "liburing %s (built with)\n", IMGCHAIN_LIBURING_VERSION);
     put_libxml2(out);
+    put_libvirt(out);
     output_printf(out, "nettle %d.%d\n", nettle_version_major(),
                   nettle_version_minor());
     output_printf(out, "zlib %s\n", zlibVersion());

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tree of an XML document: making it, the one place that knows libxml2.
+ * The tree of an XML document: making it, the one place that uses libxml2.
  * Room: chain/virt.
  *
  * libxml2 tells what it meets, and a tree of our own is made of it: counted,
@@ -9,21 +9,20 @@
  * and nothing is ever fetched. The text is UTF-8 before libxml2 sees it,
  * whatever it says of itself: no converter is loaded.
  */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <chain/virt.h>
 #include <img/memory.h>
-#include <libxml/parser.h>
-#include <libxml/parserInternals.h>
 
 #include "bytes.h"
 #include "encoding.h"
 #include "tags.h"
 #include "tree.h"
+#include "xml_library.h"
 
 struct maker {
+    const struct virt_xml_library *lib;
     xmlParserCtxtPtr parser;
     struct virt_tree *tree;
     struct virt_node *at; /* the innermost element that is open */
@@ -46,7 +45,7 @@ static unsigned line_of(const struct maker *maker)
 static void stop(struct maker *maker)
 {
     maker->is_failed = true;
-    xmlStopParser(maker->parser);
+    maker->lib->xmlStopParser(maker->parser);
 }
 
 static bool is_over(struct maker *maker, size_t found, size_t max,
@@ -65,7 +64,7 @@ static bool is_over(struct maker *maker, size_t found, size_t max,
 /* libxml2 looks names up in a table that does not grow with them. */
 static bool has_too_many_names(struct maker *maker)
 {
-    return is_over(maker, (size_t)xmlDictSize(maker->parser->dict),
+    return is_over(maker, (size_t)maker->lib->xmlDictSize(maker->parser->dict),
                    CHAIN_VIRT_MAX_NAMES, "names that differ");
 }
 
@@ -283,15 +282,11 @@ static void on_error(void *opaque, xmlErrorPtr why)
              len > 0 ? shown : "it cannot be parsed");
 }
 
-static void free_parser(xmlParserCtxtPtr *parser)
+static void fini_maker(struct maker *maker)
 {
-    if (*parser) {
-        xmlFreeParserCtxt(*parser);
+    if (maker->parser) {
+        maker->lib->xmlFreeParserCtxt(maker->parser);
     }
-}
-
-static void fini_text(struct maker *maker)
-{
     virt_bytes_fini(&maker->text);
 }
 
@@ -311,21 +306,25 @@ static void set_callbacks(xmlSAXHandler *callbacks)
 static int make_tree(const char *text, size_t len, struct virt_tree *tree,
                      struct img_error *err)
 {
-    IMG_AUTO(fini_text) struct maker maker = {.tree = tree, .err = err};
-    IMG_AUTO(free_parser)
-    xmlParserCtxtPtr parser = xmlCreateMemoryParserCtxt(text, (int)len);
+    IMG_AUTO(fini_maker) struct maker maker = {.tree = tree, .err = err};
+    xmlParserCtxtPtr parser;
 
+    if (virt_xml_library(&maker.lib, err) < 0) {
+        return -1;
+    }
+    parser = maker.lib->xmlCreateMemoryParserCtxt(text, (int)len);
     if (!parser) {
         return img_fail_memory(err);
     }
+    maker.parser = parser;
     /* NOENT: &amp; in an attribute is handed over as &. There is no other
        entity, see on_document_type. */
-    (void)xmlCtxtUseOptions(parser, XML_PARSE_NONET | XML_PARSE_IGNORE_ENC |
-                                        XML_PARSE_NOENT | XML_PARSE_NOWARNING);
+    (void)maker.lib->xmlCtxtUseOptions(
+        parser, XML_PARSE_NONET | XML_PARSE_IGNORE_ENC | XML_PARSE_NOENT |
+                    XML_PARSE_NOWARNING);
     set_callbacks(parser->sax);
     parser->userData = &maker;
-    maker.parser = parser;
-    (void)xmlParseDocument(parser);
+    (void)maker.lib->xmlParseDocument(parser);
     if (maker.is_failed) {
         return -1;
     }
@@ -339,8 +338,6 @@ static int make_tree(const char *text, size_t len, struct virt_tree *tree,
     }
     return 0;
 }
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static int check_text(const char *text, size_t len, struct img_error *err)
 {
@@ -357,8 +354,6 @@ int virt_tree_parse(const char *text, size_t len, const char *name,
                     struct virt_tree *out, struct img_error *err)
 {
     memset(out, 0, sizeof(*out));
-    /* It may not be done by two threads at once. */
-    (void)pthread_once(&once, xmlInitParser);
     if (check_text(text, len, err) < 0 || make_tree(text, len, out, err) < 0) {
         virt_tree_fini(out);
         img_error_set_path(err, name);

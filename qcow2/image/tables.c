@@ -85,10 +85,11 @@ int qcow2_l1_order_load(struct qcow2_image *q, struct qcow2_l1_order *out,
 {
     const struct qcow2_header *header = &q->header;
     uint32_t used = 0;
-    uint8_t *table;
+    uint8_t *table = NULL;
 
     *out = (struct qcow2_l1_order){0};
-    if (qcow2_table_load(q, header->l1_off, header->l1_entries, &table, err)) {
+    if (qcow2_table_load(q, header->l1_off, header->l1_entries, &table, err) ||
+        !table) {
         return -1;
     }
     out->entries = (uint64_t *)(void *)table;

@@ -58,7 +58,7 @@ declare -A homes=(
     [isa-l]='^(qcow2/codec/deflate[a-z_]*\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [nettle]='^(libimg/base/hash\.c|tools/help\.c|(tests|fuzz)/.*)$'
     [libvirt]='^(chain/virt/library\.h|(tests|fuzz)/.*)$'
-    [libxml]='^(chain/virt/xml\.c|tools/help\.c|(tests|fuzz)/.*)$'
+    [libxml]='^(chain/virt/xml_library\.h|(tests|fuzz)/.*)$'
     [check.h]='^tests/(unit|fault|corrupt)/')
 
 # check_header FOLDER FILE HEADER: may FILE of room FOLDER include it?

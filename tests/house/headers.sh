@@ -8,6 +8,8 @@ cxx=${CXX:-g++}
 flags=(-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DIMGCHAIN_VERSION='"0"'
     -Ilibimg/include -Iqcow2/include -Ichain/include
     -Wall -Wextra -Werror -fsyntax-only)
+read -ra libxml2 < <(pkg-config --cflags libxml-2.0)
+flags+=("${libxml2[@]}")
 
 for header in $(files '*.h'); do
     printf '#include "%s"\n' "$PWD/$header" |

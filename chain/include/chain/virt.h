@@ -252,6 +252,9 @@ chain_virt_snapshot_write(const struct chain_virt_snapshot *snapshot,
 IMG_PUBLIC int chain_virt_disk_write(const struct chain_virt_disk *disk,
                                      char **out, struct img_error *err);
 
+/* "20914" for libxml2 2.9.14, which reads the XML; NULL: it is not there. */
+const char *chain_virt_xml_version(void);
+
 #ifdef __cplusplus
 }
 #endif
