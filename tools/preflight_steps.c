@@ -207,7 +207,9 @@ static void push_copy(struct img_json *list,
                       const struct chain_preflight_task *task,
                       const struct preflight_values *values)
 {
-    bool is_top = task->kind == CHAIN_PREFLIGHT_SHALLOW_COPY;
+    /* libvirt drops the flag where there is nothing below the disk. */
+    bool is_top = task->kind == CHAIN_PREFLIGHT_SHALLOW_COPY &&
+                  task->disk->top.backing_kind != CHAIN_VIRT_BACKING_ENDS;
     char source[NODE_LEN], target[NODE_LEN], job[NODE_LEN];
     struct img_json *mirror, *complete = img_json_object();
 

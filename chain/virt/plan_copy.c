@@ -137,8 +137,8 @@ static void add_task(struct planner *p, const struct chain_virt_disk *disk)
         return;
     }
     task->disk = disk;
-    task->kind = is_shallow(p, disk) ? CHAIN_PREFLIGHT_SHALLOW_COPY
-                                     : CHAIN_PREFLIGHT_COPY;
+    task->kind = plan_has(p, CHAIN_VIRT_SHALLOW) ? CHAIN_PREFLIGHT_SHALLOW_COPY
+                                                 : CHAIN_PREFLIGHT_COPY;
     task->source = disk->top.source.path;
     task->source_format = disk->top.format ? disk->top.format : "raw";
     task->dest = dest->source.path;
