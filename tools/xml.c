@@ -3,38 +3,20 @@
 #include "xml.h"
 
 #include <img/memory.h>
+#include <img/xml.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *entity(char c)
-{
-    switch (c) {
-    case '<':
-        return "&lt;";
-    case '>':
-        return "&gt;";
-    case '&':
-        return "&amp;";
-    case '"':
-        return "&quot;";
-    case '\'':
-        return "&apos;";
-    default:
-        return NULL;
-    }
-}
-
 char *xml_printable(const char *text, struct img_error *err)
 {
-    /* A byte becomes at most the six of &quot; */
-    char *out = img_calloc(strlen(text) + 1, 6, err);
+    char *out = img_calloc(strlen(text) + 1, IMG_XML_ENTITY_MAX, err);
     char *end = out;
 
     if (!out) {
         return NULL;
     }
     for (; *text; text++) {
-        const char *name = entity(*text);
+        const char *name = img_xml_entity(*text);
 
         if (name) {
             end = stpcpy(end, name);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <img/memory.h>
+#include <img/xml.h>
 
 #include "bytes.h"
 #include "layer.h"
@@ -47,31 +48,6 @@ static void fail(struct writer *to, const char *what, const char *value)
     }
 }
 
-/* What stands for C where it would mean something else, or change. */
-static const char *entity(char c)
-{
-    switch (c) {
-    case '<':
-        return "&lt;";
-    case '>':
-        return "&gt;";
-    case '&':
-        return "&amp;";
-    case '"':
-        return "&quot;";
-    case '\'':
-        return "&apos;";
-    case '\t':
-        return "&#9;";
-    case '\n':
-        return "&#10;";
-    case '\r':
-        return "&#13;";
-    default:
-        return NULL;
-    }
-}
-
 /* U+FFFE and U+FFFF are no characters for XML. */
 static bool is_character(const char *at, size_t len)
 {
@@ -86,7 +62,7 @@ static void put_escaped(struct writer *to, const char *value)
 
     for (const char *at = value; left > 0;) {
         size_t len = img_utf8_len((const uint8_t *)at, left);
-        const char *name = entity(*at);
+        const char *name = img_xml_entity(*at);
 
         if (!is_character(at, len)) {
             fail(to, "XML cannot hold", value);

@@ -7,7 +7,7 @@
 declare -A room_of=(
     [img/bytes.h]=base [img/checked.h]=base [img/error.h]=base
     [img/hash.h]=base [img/json.h]=base [img/memory.h]=base [img/size.h]=base
-    [img/visibility.h]=base
+    [img/visibility.h]=base [img/xml.h]=base
     [img/holders.h]=io [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
     [img/engine.h]=engine [img/reader.h]=engine

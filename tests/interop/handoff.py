@@ -11,6 +11,7 @@ and run out of space.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,25 @@ IMGCHAIN = os.path.abspath(os.environ.get("IMGCHAIN", "imgchain"))
 SKIP = 77
 MIB = 1 << 20
 SIZE = 8 * MIB
+
+
+def sanitized():
+    """What an imgchain under a sanitizer needs in its environment.
+
+    The sanitizer stands before the xdr_* functions of a library that libvirt's
+    library brings, and looks for the real ones when the program starts: they
+    have to be there by then.
+    """
+    needed = subprocess.run(["ldd", IMGCHAIN], capture_output=True, text=True,
+                            check=True).stdout
+    first = re.search(r"libasan\.so\.\d+", needed)
+    found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True,
+                           check=True).stdout
+    real = re.search(r"libtirpc\.so\.\d+", found)
+    return {"LD_PRELOAD": f"{first[0]} {real[0]}"} if first and real else {}
+
+
+ENVIRONMENT = {**os.environ, **sanitized()}
 
 
 class Wrong(Exception):
@@ -119,7 +139,7 @@ def start(virt, name, *words, wait=True):
     child = subprocess.Popen(
         [IMGCHAIN, "pivot", words[0], "--connect", virt.uri, "--domain", name,
          *words[1:], "--output", "json"], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True)
+        stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     return finish(child) if wait else child
 
 
@@ -344,7 +364,7 @@ def case_preflight(bed):
     said = subprocess.run([*ask, "--disk-only", "--diskspec",
                            f"vda,file={bed.path('next')}", "--diskspec",
                            "vdb,snapshot=no"], capture_output=True, text=True,
-                          check=False)
+                          check=False, env=ENVIRONMENT)
     told = json.loads(said.stdout)
     expect(said.returncode == 0 and told["running"], said.stdout, said.stderr)
     expect("-format" in told["qmp"][-1]["arguments"]["actions"][0]["data"]
@@ -354,7 +374,8 @@ def case_preflight(bed):
            told["qmp"][-1], node)
     said = subprocess.run([*ask, "--target", "vda", "--dest",
                            bed.path("next"), "--format", "qcow2"],
-                          capture_output=True, text=True, check=False)
+                          capture_output=True, text=True, check=False,
+                          env=ENVIRONMENT)
     bad = [c["id"] for c in json.loads(said.stdout)["checks"]
            if c["result"] == "fail"]
     expect(said.returncode == 1 and "libvirt-domain" in bad, bad)
@@ -370,12 +391,12 @@ def case_nothing_there(bed):
     said = subprocess.run(
         [IMGCHAIN, "pivot", "--connect", "qemu+ssh://elsewhere/system",
          "--domain", "x", "--disk", "vda=/x"], capture_output=True, text=True,
-        check=False)
+        check=False, env=ENVIRONMENT)
     expect(said.returncode == 1 and "another host" in said.stderr, said.stderr)
     said = subprocess.run(
         [IMGCHAIN, "pivot", "--connect", "qemu:///system?socket=/none",
          "--domain", "x", "--disk", "vda=/x"], capture_output=True, text=True,
-        check=False)
+        check=False, env=ENVIRONMENT)
     expect(said.returncode == 1 and "libvirt: " in said.stderr and
            said.stderr.count("\n") == 1, said.stderr)
 
