@@ -15,6 +15,12 @@ struct virt_bytes {
 
 int virt_bytes_add(struct virt_bytes *to, const char *bytes, size_t len,
                    struct img_error *err);
+/*
+ * Add VALUE as it stands in an attribute or between tags. IMG_UNSUPPORTED for
+ * what XML cannot hold: control characters, and what is not UTF-8.
+ */
+int virt_bytes_escape(struct virt_bytes *to, const char *value,
+                      struct img_error *err);
 void virt_bytes_fini(struct virt_bytes *bytes);
 
 #endif

@@ -61,15 +61,28 @@ static unsigned line_at(const char *text, const char *at)
     return line;
 }
 
+bool virt_tag_next(const char **at, const char *end, const char **tag,
+                   unsigned *attributes_nr)
+{
+    while (*at < end && (*at = memchr(*at, '<', (size_t)(end - *at)))) {
+        const char *behind = pass(*at, end);
+
+        if (!behind) {
+            *tag = *at;
+            *at = skip_tag(*at, end, attributes_nr);
+            return true;
+        }
+        *at = behind;
+    }
+    return false;
+}
+
 int virt_tags_check(const char *text, size_t len, struct img_error *err)
 {
-    const char *end = text + len, *at = text;
+    const char *end = text + len, *at = text, *tag;
+    unsigned nr;
 
-    while (at < end && (at = memchr(at, '<', (size_t)(end - at)))) {
-        const char *tag = at, *behind = pass(at, end);
-        unsigned nr = 0;
-
-        at = behind ? behind : skip_tag(at, end, &nr);
+    while (virt_tag_next(&at, end, &tag, &nr)) {
         if (nr > CHAIN_VIRT_MAX_TAG_ATTRIBUTES) {
             return img_fail(err, IMG_LIMIT,
                             "line %u: found an element with %u attributes, at "

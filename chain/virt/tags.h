@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tags that would keep libxml2 busy. Room: chain/virt. */
+/*
+ * Where tags begin and end in a text, without a look at what they mean. Room:
+ * chain/virt.
+ */
 #ifndef VIRT_TAGS_H
 #define VIRT_TAGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <img/error.h>
@@ -14,5 +18,13 @@
  * IMG_LIMIT. Right for well-formed text, and for any up to where it is not.
  */
 int virt_tags_check(const char *text, size_t len, struct img_error *err);
+
+/*
+ * The next tag from *AT on, of an element that begins or ends; not what looks
+ * like one in comments, CDATA and instructions. *TAG: its "<"; *AT: its ">",
+ * or END. *ATTRIBUTES_NR: how many it has. false: there is none.
+ */
+bool virt_tag_next(const char **at, const char *end, const char **tag,
+                   unsigned *attributes_nr);
 
 #endif

@@ -26,6 +26,7 @@ struct virt_node {
     char *text;    /* what is in it; NULL: nothing */
     bool is_mixed; /* there are elements in it, and text is not kept */
     unsigned line;
+    size_t ordinal; /* how many elements begin before it, of all there are */
     size_t attributes_nr;
     struct virt_attribute attributes[];
 };

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include <img/memory.h>
-#include <img/xml.h>
 
 #include "bytes.h"
 #include "layer.h"
@@ -48,33 +47,10 @@ static void fail(struct writer *to, const char *what, const char *value)
     }
 }
 
-/* U+FFFE and U+FFFF are no characters for XML. */
-static bool is_character(const char *at, size_t len)
-{
-    return len > 0 && ((unsigned char)*at >= 0x20 || strchr("\t\n\r", *at)) &&
-           !(len == 3 && memcmp(at, "\xef\xbf", 2) == 0 &&
-             (unsigned char)at[2] >= 0xbe);
-}
-
 static void put_escaped(struct writer *to, const char *value)
 {
-    size_t left = strlen(value);
-
-    for (const char *at = value; left > 0;) {
-        size_t len = img_utf8_len((const uint8_t *)at, left);
-        const char *name = img_xml_entity(*at);
-
-        if (!is_character(at, len)) {
-            fail(to, "XML cannot hold", value);
-            return;
-        }
-        if (name) {
-            put(to, name);
-        } else {
-            add(to, at, len);
-        }
-        at += len;
-        left -= len;
+    if (!to->is_failed && virt_bytes_escape(&to->text, value, to->err) < 0) {
+        to->is_failed = true;
     }
 }
 

@@ -135,6 +135,7 @@ static void hang(struct maker *maker, struct virt_node *node)
     maker->tree->newest = node;
     node->parent = parent;
     node->line = line_of(maker);
+    node->ordinal = maker->elements_nr - 1;
     if (!parent) {
         maker->tree->root = node;
     } else if (parent->last) {

@@ -29,7 +29,8 @@ declare -A room_of=(
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
     [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
-    [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt)
+    [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
+    [chain/rewrite.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
