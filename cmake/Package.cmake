@@ -63,6 +63,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/metadata.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rewrite.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/virt.h
   DESTINATION ${headers}/chain)

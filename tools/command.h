@@ -53,7 +53,7 @@ extern const struct option_spec info_options[], map_options[], check_options[],
     validate_snapshot_options[], validate_copy_options[], create_options[],
     copy_options[], rebase_options[], commit_options[], amend_options[],
     resize_options[], snapshot_options[], pivot_options[], inspect_options[],
-    preflight_options[];
+    preflight_options[], metadata_list_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -74,6 +74,7 @@ int cmd_resize(void *opaque, char **operands, int nr);
 int cmd_snapshot(void *opaque, char **operands, int nr);
 int cmd_pivot(void *opaque, char **operands, int nr);
 int cmd_preflight(void *opaque, char **operands, int nr);
+int cmd_metadata_list(void *opaque, char **operands, int nr);
 
 /* -o help; and what else the commands' own options need. */
 int create_choices(const void *opaque);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "metadata/metadata.h"
 #include "nearest.h"
 #include "values.h"
 
@@ -324,6 +325,24 @@ const struct command commands[] = {
         .run = cmd_pivot,
         .choices = pivot_choices,
         .fini = pivot_fini,
+    },
+    {
+        .name = "metadata",
+        .verb = "list",
+        .summary = "List what libvirt has on record of a domain's snapshots",
+        .operands = "DIR|FILE...",
+        .example = "imgchain metadata list "
+                   "/var/lib/libvirt/qemu/snapshot/web1",
+        .notes = "DIR is libvirt's own folder, FILE as virsh snapshot-dumpxml "
+                 "prints it; with\n--connect there is none.\n\n" QEMU_CODES,
+        .options = metadata_list_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct metadata_list_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_list,
     },
     {.name = NULL},
 };

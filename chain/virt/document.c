@@ -8,39 +8,54 @@
 #include <img/file.h>
 #include <img/memory.h>
 
-static int parse_file(struct img_file *file, virt_parser parser, void *out,
-                      struct img_error *err)
+static int load_file(struct img_file *file, char **text, size_t *len,
+                     struct img_error *err)
 {
-    IMG_AUTO(img_free_ptr) char *text = NULL;
-    uint64_t len = img_file_len(file);
+    uint64_t file_len = img_file_len(file);
 
     if (img_file_kind(file) != IMG_FILE_REGULAR) {
         return img_fail(err, IMG_UNSUPPORTED,
                         "found a block device, expected an XML file");
     }
-    if (len > CHAIN_VIRT_MAX_LEN) {
+    if (file_len > CHAIN_VIRT_MAX_LEN) {
         return img_fail(err, IMG_LIMIT,
                         "too long for libvirt's XML: found %llu bytes, at "
                         "most %u are read",
-                        (unsigned long long)len, CHAIN_VIRT_MAX_LEN);
+                        (unsigned long long)file_len, CHAIN_VIRT_MAX_LEN);
     }
-    text = img_calloc(len + 1, 1, err);
-    if (!text || img_file_read(file, text, len, 0, err) < 0) {
+    *len = file_len;
+    *text = img_calloc(file_len + 1, 1, err);
+    return *text ? img_file_read(file, *text, file_len, 0, err) : -1;
+}
+
+int virt_document_load(const char *path, const struct img_roots *roots,
+                       char **text, size_t *len, struct img_error *err)
+{
+    struct img_open_options options = {.lock = IMG_LOCK_NONE, .roots = roots};
+    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
+    IMG_AUTO(img_free_ptr) char *loaded = NULL;
+
+    if (img_file_open(path, &options, &file, err) < 0) {
         return -1;
     }
-    return parser(text, len, img_file_path(file), out, err);
+    if (load_file(file, &loaded, len, err) < 0) {
+        img_error_set_path(err, path);
+        return -1;
+    }
+    *text = img_steal(&loaded);
+    return 0;
 }
 
 int virt_document_read(const char *path, const struct img_roots *roots,
                        virt_parser parser, void *out, struct img_error *err)
 {
-    struct img_open_options options = {.lock = IMG_LOCK_NONE, .roots = roots};
-    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
+    IMG_AUTO(img_free_ptr) char *text = NULL;
+    size_t len = 0;
 
-    if (img_file_open(path, &options, &file, err) < 0) {
+    if (virt_document_load(path, roots, &text, &len, err) < 0) {
         return -1;
     }
-    if (parse_file(file, parser, out, err) < 0) {
+    if (parser(text, len, path, out, err) < 0) {
         img_error_set_path(err, path);
         return -1;
     }

@@ -7,6 +7,10 @@
 
 #include "tree.h"
 
+/* The text of the XML file PATH, terminated; free with free(). */
+int virt_document_load(const char *path, const struct img_roots *roots,
+                       char **text, size_t *len, struct img_error *err);
+
 /* What is made of a text: as the public functions, of any type. */
 typedef int (*virt_parser)(const char *text, size_t len, const char *name,
                            void *out, struct img_error *err);

@@ -178,3 +178,16 @@ struct chain_virt_domain *virt_domain_read(const struct virt_node *node,
     check_targets(&reader, domain);
     return reader.is_failed ? NULL : img_steal(&domain);
 }
+
+struct chain_virt_domain *virt_domain_in(struct virt_reader *reader,
+                                         const struct virt_node *node,
+                                         const char *file)
+{
+    struct chain_virt_domain *domain = NULL;
+
+    if (!reader->is_failed) {
+        domain = virt_domain_read(node, file, VIRT_DISK_HISTORY, reader->err);
+        reader->is_failed = !domain;
+    }
+    return domain;
+}

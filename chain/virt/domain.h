@@ -14,6 +14,11 @@ struct chain_virt_domain *virt_domain_read(const struct virt_node *node,
                                            enum virt_disk_use use,
                                            struct img_error *err);
 
+/* The same for one in what READER reads; NULL where that has failed. */
+struct chain_virt_domain *virt_domain_in(struct virt_reader *reader,
+                                         const struct virt_node *node,
+                                         const char *file);
+
 void virt_refusals_fini(struct chain_virt_refusals *refusals);
 
 #endif

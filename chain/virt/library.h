@@ -26,6 +26,14 @@
     CALL(virDomainIsPersistent)                                                \
     CALL(virDomainSnapshotCreateXML)                                           \
     CALL(virDomainSnapshotFree)                                                \
+    CALL(virDomainSnapshotGetXMLDesc)                                          \
+    CALL(virDomainSnapshotIsCurrent)                                           \
+    CALL(virDomainSnapshotGetName)                                             \
+    CALL(virDomainListAllSnapshots)                                            \
+    CALL(virDomainListAllCheckpoints)                                          \
+    CALL(virDomainCheckpointGetXMLDesc)                                        \
+    CALL(virDomainCheckpointGetName)                                           \
+    CALL(virDomainCheckpointFree)                                              \
     CALL(virDomainBlockCopy)                                                   \
     CALL(virDomainGetBlockJobInfo)                                             \
     CALL(virDomainBlockJobAbort)                                               \

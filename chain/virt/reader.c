@@ -194,3 +194,17 @@ bool virt_is_uuid(const char *text)
     }
     return digits == 32 && text[strspn(text, " \t\r\n\v\f")] == '\0';
 }
+
+bool virt_child_number(struct virt_reader *reader, const struct virt_node *node,
+                       const char *name, int64_t *out)
+{
+    IMG_AUTO(img_free_ptr) char *text = virt_copy_child(reader, node, name);
+    char *end;
+
+    if (!text) {
+        return false;
+    }
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0';
+}

@@ -64,6 +64,11 @@ int virt_word_find(const char *const *words, const char *text);
    plus may stand before it. */
 bool virt_number(const char *text, uint64_t *out);
 
+/* The whole number in NODE's child NAME, as libvirt takes one of a moment;
+   false: there is none. */
+bool virt_child_number(struct virt_reader *reader, const struct virt_node *node,
+                       const char *name, int64_t *out);
+
 /* Pairs of hexadecimal digits, 32 in all, with dashes and blanks between. */
 bool virt_is_uuid(const char *text);
 

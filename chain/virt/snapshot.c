@@ -2,7 +2,6 @@
 /* Reading a <domainsnapshot>: see snapshot.h. */
 #include "snapshot.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,22 +44,6 @@ void chain_virt_snapshot_free(struct chain_virt_snapshot *snapshot)
 static void free_snapshot(struct chain_virt_snapshot **snapshot)
 {
     chain_virt_snapshot_free(*snapshot);
-}
-
-/* A whole number, as libvirt takes one. */
-static bool read_number(struct virt_reader *reader,
-                        const struct virt_node *node, const char *name,
-                        int64_t *out)
-{
-    IMG_AUTO(img_free_ptr) char *text = virt_copy_child(reader, node, name);
-    char *end;
-
-    if (!text) {
-        return false;
-    }
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0';
 }
 
 static void read_memory(struct virt_reader *reader,
@@ -182,19 +165,6 @@ static void read_disks(struct virt_reader *reader,
     }
 }
 
-static struct chain_virt_domain *read_domain(struct virt_reader *reader,
-                                             const struct virt_node *node,
-                                             const char *file)
-{
-    struct chain_virt_domain *domain = NULL;
-
-    if (!reader->is_failed) {
-        domain = virt_domain_read(node, file, VIRT_DISK_HISTORY, reader->err);
-        reader->is_failed = !domain;
-    }
-    return domain;
-}
-
 static void read_domains(struct virt_reader *reader,
                          const struct virt_node *node,
                          struct chain_virt_snapshot *out)
@@ -207,10 +177,10 @@ static void read_domains(struct virt_reader *reader,
     /* Before 0.9.5 there was only its uuid. */
     out->has_domain = type && type[0] != '\0';
     if (out->has_domain) {
-        out->domain = read_domain(reader, domain, out->file);
+        out->domain = virt_domain_in(reader, domain, out->file);
     }
     if (inactive) {
-        out->inactive_domain = read_domain(reader, inactive, out->file);
+        out->inactive_domain = virt_domain_in(reader, inactive, out->file);
     }
 }
 
@@ -227,13 +197,13 @@ static void read_rest(struct virt_reader *reader, const struct virt_node *node,
     out->state = virt_copy_child(reader, node, "state");
     out->parent = virt_copy_child(reader, parent, "name");
     out->has_creation_time =
-        read_number(reader, node, "creationTime", &out->creation_time);
+        virt_child_number(reader, node, "creationTime", &out->creation_time);
     if (memory) {
         read_memory(reader, memory, out);
     }
     read_disks(reader, virt_child(node, "disks"), out);
     out->has_cookie = virt_child(node, "cookie");
-    out->has_active = read_number(reader, node, "active", &active);
+    out->has_active = virt_child_number(reader, node, "active", &active);
     out->is_active = active != 0;
 }
 

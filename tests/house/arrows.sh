@@ -9,7 +9,7 @@ declare -A room_of=(
     [img/hash.h]=base [img/json.h]=base [img/memory.h]=base [img/size.h]=base
     [img/visibility.h]=base [img/xml.h]=base
     [img/holders.h]=io [img/roots.h]=io [img/extent.h]=format
-    [img/file.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
+    [img/file.h]=io [img/folder.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
     [img/engine.h]=engine [img/reader.h]=engine
     [img/format.h]=format [img/image.h]=format
     [img/partition.h]=format [img/reference.h]=format [img/strict.h]=format
@@ -30,7 +30,7 @@ declare -A room_of=(
     [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
-    [chain/rewrite.h]=virt)
+    [chain/rewrite.h]=virt [chain/metadata.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'

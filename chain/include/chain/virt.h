@@ -174,6 +174,30 @@ struct chain_virt_snapshot {
     unsigned line;
 };
 
+/* <disk> of a checkpoint: what is recorded of the domain's disk NAME. */
+struct chain_virt_checkpoint_disk {
+    char *name;
+    char *checkpoint; /* no, bitmap; NULL: not said */
+    char *bitmap;     /* NULL: not said, which is the checkpoint's name */
+    unsigned line;
+};
+
+/* <domaincheckpoint>. libvirt checks one by its schema, which is not done
+   here. */
+struct chain_virt_checkpoint {
+    char *file;
+    char *name, *description, *parent;
+    bool has_creation_time;
+    int64_t creation_time; /* seconds since 1970 */
+    struct chain_virt_checkpoint_disk *disks;
+    size_t disks_nr;
+    char *domain_uuid;
+    struct chain_virt_domain *domain; /* owned; NULL: none with a type */
+    bool has_active, is_active;       /* as the daemon keeps it */
+    struct chain_virt_refusals refusals;
+    unsigned line;
+};
+
 /* The <disk> of a block copy, read by itself. */
 struct chain_virt_disk_file {
     char *file;
@@ -208,6 +232,13 @@ IMG_PUBLIC int chain_virt_snapshot_parse(const char *text, size_t len,
                                          struct chain_virt_snapshot **out,
                                          struct img_error *err);
 IMG_PUBLIC void chain_virt_snapshot_free(struct chain_virt_snapshot *snapshot);
+
+IMG_PUBLIC int chain_virt_checkpoint_parse(const char *text, size_t len,
+                                           const char *name,
+                                           struct chain_virt_checkpoint **out,
+                                           struct img_error *err);
+IMG_PUBLIC void
+chain_virt_checkpoint_free(struct chain_virt_checkpoint *checkpoint);
 
 IMG_PUBLIC int chain_virt_disk_read(const char *path,
                                     const struct img_roots *roots,
