@@ -184,7 +184,7 @@ static int family_init(struct family *family,
 
 static int put_in_order(struct chain_metadata *metadata, struct img_error *err)
 {
-    IMG_AUTO(family_fini) struct family family = {NULL};
+    IMG_AUTO(family_fini) struct family family = {.first = NULL};
     size_t nr = 0, at;
 
     metadata->order = img_calloc(metadata->nr + 1, sizeof(size_t), err);
