@@ -22,22 +22,6 @@ static void chain_forest_free_ptr(struct chain_forest **forest)
     chain_forest_free(*forest);
 }
 
-static int draw(struct output *out, enum output_format form,
-                const struct chain_forest *forest, struct img_error *err)
-{
-    switch (form) {
-    case OUTPUT_JSON:
-        return tree_json(out, forest, err);
-    case OUTPUT_DOT:
-        return tree_dot(out, forest, err);
-    case OUTPUT_SVG:
-        return tree_svg(out, forest, err);
-    case OUTPUT_HUMAN:
-        break;
-    }
-    return tree_human(out, forest, err);
-}
-
 int cmd_tree(void *opaque, char **operands, int nr)
 {
     const struct tree_values *values = opaque;
@@ -68,7 +52,9 @@ int cmd_tree(void *opaque, char **operands, int nr)
         }
     }
     if (chain_forest_link(forest, &err) < 0 ||
-        draw(out, values->common.output, forest, &err) < 0) {
+        (values->common.output == OUTPUT_JSON
+             ? tree_json(out, forest, &err)
+             : tree_picture(out, values->common.output, forest, &err)) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
     return session_finish(out, code, EXIT_FAILED);

@@ -18,7 +18,7 @@ static struct img_json *problems_json(const struct chain_forest *forest,
                                       const struct chain_forest_node *node)
 {
     struct img_json *list = img_json_array();
-    char text[TREE_REMARK_LEN];
+    char text[PICTURE_REMARK_LEN];
 
     for (const struct tree_remark *one = tree_remarks; one->id; one++) {
         struct img_json *problem;

@@ -28,7 +28,7 @@ static const char *or_none(const char *text)
 const char *tree_remark_text(const struct chain_forest *forest,
                              const struct chain_forest_node *node,
                              const struct tree_remark *remark,
-                             char out[TREE_REMARK_LEN])
+                             char out[PICTURE_REMARK_LEN])
 {
     char name[1024] = "", format[64] = "";
     const char *looks_like = "";
@@ -47,41 +47,42 @@ const char *tree_remark_text(const struct chain_forest *forest,
     }
     switch (remark->bit) {
     case CHAIN_FOREST_LOOP:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "loop: its backing files lead back to it (through %s)",
                        name);
         break;
     case CHAIN_FOREST_MISSING:
-        (void)snprintf(out, TREE_REMARK_LEN, "missing: there is no such file");
+        (void)snprintf(out, PICTURE_REMARK_LEN,
+                       "missing: there is no such file");
         break;
     case CHAIN_FOREST_UNREADABLE:
-        (void)snprintf(out, TREE_REMARK_LEN, "not read: %s",
+        (void)snprintf(out, PICTURE_REMARK_LEN, "not read: %s",
                        or_none(node->why));
         break;
     case CHAIN_FOREST_NO_FILE:
-        (void)snprintf(out, TREE_REMARK_LEN, "backing name not followed: %s",
+        (void)snprintf(out, PICTURE_REMARK_LEN, "backing name not followed: %s",
                        or_none(node->why));
         break;
     case CHAIN_FOREST_WRONG_FORMAT:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "wrong format: records its base as %s, the base is %s",
                        format, looks_like);
         break;
     case CHAIN_FOREST_UNDECLARED:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "backing format not recorded (the base looks like %s)",
                        looks_like);
         break;
     case CHAIN_FOREST_NEWER:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "changed after an overlay of it was");
         break;
     case CHAIN_FOREST_WRITABLE:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "a base, but its mode lets it be written");
         break;
     case CHAIN_FOREST_ORPHAN:
-        (void)snprintf(out, TREE_REMARK_LEN,
+        (void)snprintf(out, PICTURE_REMARK_LEN,
                        "stands alone: no base, no overlays here");
         break;
     }
@@ -89,16 +90,16 @@ const char *tree_remark_text(const struct chain_forest *forest,
 }
 
 const char *tree_summary(const struct chain_forest_node *node,
-                         char out[TREE_SUMMARY_LEN])
+                         char out[PICTURE_SUMMARY_LEN])
 {
     char size[IMG_SIZE_TEXT_LEN];
 
     if (!node->format) {
-        (void)snprintf(out, TREE_SUMMARY_LEN, "%s",
+        (void)snprintf(out, PICTURE_SUMMARY_LEN, "%s",
                        node->remarks & CHAIN_FOREST_MISSING ? "missing"
                                                             : "not read");
     } else {
-        (void)snprintf(out, TREE_SUMMARY_LEN, "%s, %s", node->format,
+        (void)snprintf(out, PICTURE_SUMMARY_LEN, "%s, %s", node->format,
                        img_size_short(node->virtual_len, size));
     }
     return out;

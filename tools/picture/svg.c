@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A forest as SVG: one row an image, overlays to the right under their base,
- * a line from each to what it hangs on.
+ * A picture as SVG: one row a node, to the right under what it hangs on, a line
+ * from each to that.
  */
 #include <img/memory.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../xml.h"
-#include "tree.h"
+#include "picture.h"
 
 #define ROW_HEIGHT 46u
 #define INDENT 26u
@@ -18,9 +18,10 @@
 /* Of a monospace font of 13 px, about: what fits into a box. */
 #define BOX_CHARS 66u
 
-static unsigned left(const struct tree_row *row)
+static unsigned left(const struct picture_row *row)
 {
-    size_t depth = row->depth < TREE_MAX_INDENT ? row->depth : TREE_MAX_INDENT;
+    size_t depth =
+        row->depth < PICTURE_MAX_INDENT ? row->depth : PICTURE_MAX_INDENT;
 
     return MARGIN + (unsigned)depth * INDENT;
 }
@@ -28,16 +29,6 @@ static unsigned left(const struct tree_row *row)
 static size_t top(size_t idx)
 {
     return MARGIN + idx * ROW_HEIGHT;
-}
-
-static bool has_problem(const struct chain_forest_node *node)
-{
-    for (const struct tree_remark *one = tree_remarks; one->id; one++) {
-        if (one->is_problem && (node->remarks & (unsigned)one->bit)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* The end of a path says more than its beginning. */
@@ -63,38 +54,39 @@ static int put_name(struct output *out, const char *path, struct img_error *err)
     return 0;
 }
 
-/* A tooltip: the whole path and all remarks. */
-static int put_title(struct output *out, const struct chain_forest *forest,
-                     const struct chain_forest_node *node,
-                     struct img_error *err)
+/* A tooltip: the whole title and all remarks. IS_BAD: a problem is among them;
+   ID: of the first one, "" for none. */
+static int put_tooltip(struct output *out, const struct picture *picture,
+                       size_t node, bool *is_bad, const char **id,
+                       struct img_error *err)
 {
-    char text[TREE_REMARK_LEN];
-    IMG_AUTO(img_free_ptr) char *path = xml_text(node->path, err);
+    struct picture_remark remark;
+    IMG_AUTO(img_free_ptr)
+    char *title = xml_text(picture->title(picture->opaque, node), err);
 
-    if (!path) {
+    if (!title) {
         return -1;
     }
-    output_printf(out, "<title>%s", path);
-    for (const struct tree_remark *one = tree_remarks; one->id; one++) {
-        if (node->remarks & (unsigned)one->bit) {
-            IMG_AUTO(img_free_ptr)
-            char *safe =
-                xml_printable(tree_remark_text(forest, node, one, text), err);
+    output_printf(out, "<title>%s", title);
+    for (size_t k = 0; picture->remark(picture->opaque, node, k, &remark);
+         k++) {
+        IMG_AUTO(img_free_ptr) char *safe = xml_printable(remark.text, err);
 
-            if (!safe) {
-                return -1;
-            }
-            output_printf(out, "\n%s", safe);
+        if (!safe) {
+            return -1;
         }
+        output_printf(out, "\n%s", safe);
+        *is_bad = *is_bad || remark.is_problem;
+        *id = k == 0 ? remark.id : *id;
     }
     output_text(out, "</title>");
     return 0;
 }
 
-static void put_line(struct output *out, const struct tree_row *rows,
+static void put_line(struct output *out, const struct picture_row *rows,
                      size_t idx)
 {
-    const struct tree_row *row = &rows[idx];
+    const struct picture_row *row = &rows[idx];
     unsigned x = left(&rows[row->parent]) + INDENT / 2;
 
     output_printf(out, "<path class=\"link\" d=\"M%u %zu V%zu H%u\"/>\n", x,
@@ -102,46 +94,47 @@ static void put_line(struct output *out, const struct tree_row *rows,
                   left(row));
 }
 
-static int put_box(struct output *out, const struct chain_forest *forest,
-                   const struct tree_row *row, size_t idx,
+static int put_box(struct output *out, const struct picture *picture,
+                   const struct picture_row *row, size_t idx,
                    struct img_error *err)
 {
-    const struct chain_forest_node *node = chain_forest_at(forest, row->node);
-    char summary[TREE_SUMMARY_LEN];
+    const struct picture_link *link = &picture->links[row->node];
+    char buf[PICTURE_SUMMARY_LEN];
     const char *first = "";
+    bool is_bad = false;
+    IMG_AUTO(img_free_ptr)
+    char *summary =
+        xml_printable(picture->summary(picture->opaque, row->node, buf), err);
 
-    for (const struct tree_remark *one = tree_remarks; one->id; one++) {
-        if (!first[0] && (node->remarks & (unsigned)one->bit)) {
-            first = one->id;
-        }
-    }
     output_text(out, "<g>");
-    if (put_title(out, forest, node, err) < 0) {
+    if (!summary ||
+        put_tooltip(out, picture, row->node, &is_bad, &first, err) < 0) {
         return -1;
     }
     output_printf(out,
-                  "<rect class=\"%s\" x=\"%u\" y=\"%zu\" width=\"%u\" "
+                  "<rect class=\"%s%s\" x=\"%u\" y=\"%zu\" width=\"%u\" "
                   "height=\"%u\" rx=\"4\"/><text class=\"name\" x=\"%u\" "
                   "y=\"%zu\">",
-                  has_problem(node) ? "bad" : "good", left(row), top(idx),
-                  BOX_WIDTH, BOX_HEIGHT, left(row) + 8, top(idx) + 15);
-    if (put_name(out, node->path, err) < 0) {
+                  is_bad ? "bad" : "good", link->is_marked ? " marked" : "",
+                  left(row), top(idx), BOX_WIDTH, BOX_HEIGHT, left(row) + 8,
+                  top(idx) + 15);
+    if (put_name(out, picture->title(picture->opaque, row->node), err) < 0) {
         return -1;
     }
     output_printf(out, "</text><text x=\"%u\" y=\"%zu\">%s%s%s</text></g>\n",
-                  left(row) + 8, top(idx) + 30, tree_summary(node, summary),
-                  first[0] ? " · " : "", first);
+                  left(row) + 8, top(idx) + 30, summary, first[0] ? " · " : "",
+                  first);
     return 0;
 }
 
-int tree_svg(struct output *out, const struct chain_forest *forest,
-             struct img_error *err)
+int picture_svg(struct output *out, const struct picture *picture,
+                struct img_error *err)
 {
-    IMG_AUTO(img_free_ptr) struct tree_row *rows = NULL;
+    IMG_AUTO(img_free_ptr) struct picture_row *rows = NULL;
     size_t nr;
     unsigned width = 0;
 
-    if (tree_rows(forest, &rows, &nr, err) < 0) {
+    if (picture_rows(picture, &rows, &nr, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < nr; i++) {
@@ -155,14 +148,15 @@ int tree_svg(struct output *out, const struct chain_forest *forest,
     output_text(out, "<style>text{font:11px monospace;fill:#333}"
                      ".name{font-size:13px;fill:#000}"
                      "rect{fill:#fff;stroke:#777}.bad{stroke:#c00;"
-                     "fill:#fee}.link{fill:none;stroke:#777}</style>\n");
+                     "fill:#fee}.marked{stroke-width:3}.link{fill:none;stroke:#"
+                     "777}</style>\n");
     for (size_t i = 0; i < nr; i++) {
-        if (rows[i].parent != CHAIN_FOREST_NONE) {
+        if (rows[i].parent != PICTURE_NONE) {
             put_line(out, rows, i);
         }
     }
     for (size_t i = 0; i < nr; i++) {
-        if (put_box(out, forest, &rows[i], i, err) < 0) {
+        if (put_box(out, picture, &rows[i], i, err) < 0) {
             return -1;
         }
     }
