@@ -13,6 +13,10 @@
     "Exit codes: 0 accepted, 1 refused, 2 could not judge (unreadable, "       \
     "unproven,\nusage)."
 
+#define METADATA_NOTES                                                         \
+    "DIR is libvirt's own folder, FILE as virsh snapshot-dumpxml prints it; "  \
+    "with\n--connect there is none.\n\n" QEMU_CODES
+
 const struct command commands[] = {
     {
         .name = "info",
@@ -333,16 +337,47 @@ const struct command commands[] = {
         .operands = "DIR|FILE...",
         .example = "imgchain metadata list "
                    "/var/lib/libvirt/qemu/snapshot/web1",
-        .notes = "DIR is libvirt's own folder, FILE as virsh snapshot-dumpxml "
-                 "prints it; with\n--connect there is none.\n\n" QEMU_CODES,
+        .notes = METADATA_NOTES,
         .options = metadata_list_options,
-        .without =
-            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
         .values_len = sizeof(struct metadata_list_values),
         .min_operands = 0,
         .max_operands = -1,
         .usage_exit = EXIT_USAGE,
         .run = cmd_metadata_list,
+    },
+    {
+        .name = "metadata",
+        .verb = "tree",
+        .summary = "Show how a domain's snapshots hang on each other",
+        .operands = "DIR|FILE...",
+        .example = "imgchain metadata tree --output svg "
+                   "/var/lib/libvirt/qemu/snapshot/web1 \\\n"
+                   "      >web1.svg",
+        .notes = METADATA_NOTES,
+        .options = metadata_tree_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
+        .values_len = sizeof(struct metadata_list_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_tree,
+    },
+    {
+        .name = "metadata",
+        .verb = "show",
+        .summary = "Show all that libvirt has on record of one snapshot",
+        .operands = "NAME DIR|FILE...",
+        .example = "imgchain metadata show s1 "
+                   "/var/lib/libvirt/qemu/snapshot/web1",
+        .notes = METADATA_NOTES,
+        .options = metadata_show_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
+        .values_len = sizeof(struct metadata_show_values),
+        .min_operands = 1,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_show,
     },
     {.name = NULL},
 };

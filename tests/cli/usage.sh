@@ -100,7 +100,7 @@ for command in "${commands[@]}"; do
     # metadata only some open images.
     case $command in
     commit | amend | resize | snapshot | pivot | holders | preflight | \
-        'metadata list') shared=0 ;;
+        'metadata list' | 'metadata tree' | 'metadata show') shared=0 ;;
     *) shared=1 ;;
     esac
     [ "$(grep -c '^  -U, --force-share ' "$test_dir/stdout")" -eq $shared ] ||

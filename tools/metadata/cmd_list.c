@@ -7,8 +7,7 @@
 
 const struct option_spec metadata_list_options[] = {
     METADATA_CONNECT(struct metadata_list_values),
-    METADATA_ROW("domain", "NAME", "the domain's name, with --connect",
-                 option_text, METADATA_AT(struct metadata_list_values, domain)),
+    METADATA_DOMAIN(struct metadata_list_values),
     METADATA_CURRENT(struct metadata_list_values),
     METADATA_CHECKPOINTS(struct metadata_list_values),
     {0, NULL, NULL, NULL, NULL, 0},
@@ -17,7 +16,7 @@ const struct option_spec metadata_list_options[] = {
 static void put_row(struct output *out, const struct chain_metadata *metadata,
                     const struct chain_moment *moment)
 {
-    char time[64], state[64];
+    char time[64], state[64], text[METADATA_PROBLEM_LEN];
 
     output_text(out, moment->is_current ? "* " : "  ");
     output_style(out, STYLE_BOLD);
@@ -30,47 +29,50 @@ static void put_row(struct output *out, const struct chain_metadata *metadata,
         output_escaped(out, metadata->moments[moment->parent].name);
     }
     output_text(out, "\n");
+    for (size_t k = 0; metadata_problem(metadata, moment, k, text); k++) {
+        output_text(out, "    ");
+        output_style(out, STYLE_BAD);
+        output_text(out, text);
+        output_style(out, STYLE_PLAIN);
+        output_text(out, "\n");
+    }
 }
 
-static struct img_json *moment_json(const struct chain_moment *moment)
+static int put_list(struct output *out, const struct metadata_values *values,
+                    const struct chain_metadata *metadata,
+                    struct img_error *err)
 {
-    struct img_json *json = img_json_object();
+    struct img_json *list = NULL;
 
-    img_json_set_string(json, "name", moment->name);
-    img_json_set_string(json, "parent", moment->parent_name);
-    img_json_set_string(json, "kind", metadata_kind(moment));
-    img_json_set_bool(json, "current", moment->is_current);
-    img_json_set_string(json, "filename", moment->file);
-    return json;
-}
-
-static void put_list(struct output *out, const struct metadata_values *values,
-                     const struct chain_metadata *metadata)
-{
-    struct img_json *json = img_json_array();
-
+    if (values->common.output == OUTPUT_JSON) {
+        list = img_json_array();
+    }
     for (size_t i = 0; i < metadata->nr; i++) {
         const struct chain_moment *moment =
             &metadata->moments[metadata->order[i]];
 
-        if (values->common.output == OUTPUT_JSON) {
-            img_json_push(json, moment_json(moment));
+        if (list) {
+            struct img_json *one = metadata_json(metadata, moment, err);
+
+            if (!one) {
+                img_json_free(list);
+                return -1;
+            }
+            img_json_push(list, one);
         } else {
             put_row(out, metadata, moment);
         }
     }
-    if (values->common.output == OUTPUT_JSON) {
-        output_json(out, json);
-    } else {
-        img_json_free(json);
+    if (list) {
+        output_json(out, list);
     }
+    return 0;
 }
 
 int cmd_metadata_list(void *opaque, char **operands, int nr)
 {
     const struct metadata_list_values *all = opaque;
     const struct metadata_values *values = &all->source;
-    IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
     IMG_AUTO(metadata_free_ptr) struct chain_metadata *metadata = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
     struct img_error err;
@@ -78,16 +80,11 @@ int cmd_metadata_list(void *opaque, char **operands, int nr)
     if (!metadata_is_sane(values, nr)) {
         return EXIT_USAGE;
     }
-    if (values->connect && chain_libvirt_open(values->connect, values->domain,
-                                              true, &libvirt, &err) < 0) {
+    if (metadata_begin(values, &out, &err) < 0 ||
+        metadata_get(values, operands, nr, &metadata, &err) < 0 ||
+        put_list(out, values, metadata, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
-    if (session_output(&values->common, &out, &err) < 0 ||
-        metadata_read(values, operands, nr, libvirt, false, &metadata, &err) <
-            0) {
-        return session_fail(&err, EXIT_FAILED);
-    }
-    put_list(out, values, metadata);
     return session_finish(
         out, metadata_tell_unread(metadata) > 0 ? EXIT_FAILED : EXIT_DONE,
         EXIT_FAILED);

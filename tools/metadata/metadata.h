@@ -31,6 +31,9 @@ struct metadata_values {
 #define METADATA_CONNECT(values)                                               \
     METADATA_ROW("connect", "URI", "ask the libvirt there", option_text,       \
                  METADATA_AT(values, connect))
+#define METADATA_DOMAIN(values)                                                \
+    METADATA_ROW("domain", "NAME", "the domain's name, with --connect",        \
+                 option_text, METADATA_AT(values, domain))
 #define METADATA_CURRENT(values)                                               \
     METADATA_ROW("current", "NAME",                                            \
                  "the current one; else by <active>, or libvirt's",            \
@@ -44,6 +47,16 @@ struct metadata_values {
  * when not. NR operands.
  */
 bool metadata_is_sane(const struct metadata_values *values, int nr);
+/*
+ * The output, and the first step of the sandbox, which does not go with a
+ * connection to libvirt (sandbox.h); what is needed in it is loaded before.
+ */
+int metadata_begin(const struct metadata_values *values, struct output **out,
+                   struct img_error *err);
+/* Connect where --connect asks for it; then read the metadata. Nothing is
+   opened afterwards: the sandbox is sealed. */
+int metadata_get(const struct metadata_values *values, char **operands, int nr,
+                 struct chain_metadata **out, struct img_error *err);
 /* Read it: OPERANDS, or through LIBVIRT if that is not NULL. */
 int metadata_read(const struct metadata_values *values, char **operands, int nr,
                   struct chain_libvirt *libvirt, bool secure,
@@ -61,8 +74,27 @@ const char *metadata_state(const struct chain_moment *moment, char buf[64]);
 /* When it was taken, as "2026-11-27 12:00:00 +0000"; "-" if not told. */
 const char *metadata_time(const struct chain_moment *moment, char buf[64]);
 
+/* All that is known of a moment. */
+struct img_json *metadata_json(const struct chain_metadata *metadata,
+                               const struct chain_moment *moment,
+                               struct img_error *err);
+int metadata_sheet(struct output *out, const struct chain_metadata *metadata,
+                   const struct chain_moment *moment, struct img_error *err);
+
+/* What is wrong with a moment's place in the hierarchy, from K = 0 on; TEXT
+   may be NULL. Returns its id, or NULL: there is no more. */
+#define METADATA_PROBLEM_LEN 512u
+const char *metadata_problem(const struct chain_metadata *metadata,
+                             const struct chain_moment *moment, size_t k,
+                             char text[METADATA_PROBLEM_LEN]);
+
 struct metadata_list_values {
     struct metadata_values source;
+};
+
+struct metadata_show_values {
+    struct metadata_values source;
+    bool xml; /* --xml */
 };
 
 #endif

@@ -8,6 +8,8 @@
 
 #include "message.h"
 #include "metadata.h"
+#include "sandbox.h"
+#include "session.h"
 
 bool metadata_is_sane(const struct metadata_values *values, int nr)
 {
@@ -17,6 +19,9 @@ bool metadata_is_sane(const struct metadata_values *values, int nr)
         text = nr > 0 ? "--connect and files exclude each other"
                : !values->domain
                    ? "option --domain is missing: the domain's name"
+               : values->common.require_sandbox
+                   ? "--require-sandbox does not go with --connect: libvirt's "
+                     "library is not confined"
                    : NULL;
     } else if (nr == 0) {
         text = "expected libvirt's folder of a domain's snapshots, their "
@@ -79,6 +84,32 @@ int metadata_read(const struct metadata_values *values, char **operands, int nr,
         *out = img_steal(&metadata);
     }
     return rc;
+}
+
+int metadata_begin(const struct metadata_values *values, struct output **out,
+                   struct img_error *err)
+{
+    if (values->connect) {
+        return session_output(&values->common, out, err);
+    }
+    /* No code is loaded in the sandbox, and no file opened at its end. */
+    (void)chain_virt_xml_version();
+    tzset();
+    return session_begin(&values->common, 0, out, err);
+}
+
+int metadata_get(const struct metadata_values *values, char **operands, int nr,
+                 struct chain_metadata **out, struct img_error *err)
+{
+    IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
+
+    if (values->connect && chain_libvirt_open(values->connect, values->domain,
+                                              true, &libvirt, err) < 0) {
+        return -1;
+    }
+    return metadata_read(values, operands, nr, libvirt, false, out, err) < 0
+               ? -1
+               : sandbox_seal(err);
 }
 
 size_t metadata_tell_unread(const struct chain_metadata *metadata)

@@ -120,6 +120,40 @@ IMG_PUBLIC bool chain_metadata_is_below(const struct chain_metadata *metadata,
 IMG_PUBLIC unsigned
 chain_snapshot_traits(const struct chain_virt_snapshot *snapshot);
 
+/* Where a disk takes part in a snapshot. */
+enum chain_moment_place {
+    CHAIN_PLACE_NO,
+    CHAIN_PLACE_INTERNAL, /* in the image itself */
+    CHAIN_PLACE_EXTERNAL, /* it goes on in an overlay */
+    CHAIN_PLACE_MANUAL,   /* not by libvirt */
+};
+/* libvirt's word: "no", "internal", ... */
+IMG_PUBLIC const char *chain_moment_place_name(enum chain_moment_place place);
+
+/* A disk of a snapshot. All borrowed from the snapshot. */
+struct chain_moment_disk {
+    const char *name; /* as its <domain> has it, else as the snapshot has it;
+                         NULL: it has none */
+    enum chain_moment_place place;
+    const struct chain_virt_layer *before;  /* the disk in its <domain>; NULL:
+                                               not told */
+    const struct chain_virt_layer *overlay; /* where it goes on; NULL: it does
+                                               not, or it is not told where */
+};
+
+/*
+ * The disks of SNAPSHOT, those that take no part as well: the listed ones,
+ * then the others of its <domain>, where libvirt takes them to be. Free *OUT
+ * with free().
+ */
+IMG_PUBLIC int chain_snapshot_disks(const struct chain_virt_snapshot *snapshot,
+                                    struct chain_moment_disk **out, size_t *nr,
+                                    struct img_error *err);
+/* Where the memory is, if it is part of the snapshot: NO, INTERNAL or
+   EXTERNAL. */
+IMG_PUBLIC enum chain_moment_place
+chain_snapshot_memory(const struct chain_virt_snapshot *snapshot);
+
 /*
  * What LIBVIRT has on record of its domain. With SECURE secrets are in it,
  * too, which a read-only connection does not get (IMG_REFUSED).
