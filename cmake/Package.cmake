@@ -61,6 +61,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/relocate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/transaction.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/metadata.h

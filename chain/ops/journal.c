@@ -3,8 +3,8 @@
  * A live run's side of the journal: see journal.h.
  *
  * What is stable when (F: the folders are flushed):
- *     records F, files under temporary names F, journal F, names F,
- *     journal gone F, records gone.
+ *     records F, files under temporary names F, journal F, changes F,
+ *     nothing lies aside F, journal gone F, records gone.
  * Each step begins when the one before is stable, so that what a crash leaves
  * is one of these states or on the way between two of them.
  */
@@ -21,6 +21,8 @@
 
 #include <img/memory.h>
 
+#define ID_PREFIX "transaction-"
+
 void chain_journal_fini(struct chain_journal *journal)
 {
     for (size_t i = 0; i < journal->folders_nr; i++) {
@@ -31,6 +33,9 @@ void chain_journal_fini(struct chain_journal *journal)
         }
         if (folder->record_fd >= 0) {
             close(folder->record_fd);
+        }
+        if (folder->stage_fd >= 0) {
+            close(folder->stage_fd);
         }
     }
     for (size_t i = 0; i < journal->files_nr; i++) {
@@ -45,15 +50,15 @@ void chain_journal_fini(struct chain_journal *journal)
 static int make_id(struct chain_journal *journal, struct img_error *err)
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t bytes[CHAIN_JOURNAL_ID_LEN];
+    uint8_t bytes[CHAIN_JOURNAL_ID_LEN - (sizeof(ID_PREFIX) - 1)];
 
     if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
         return img_fail_sys(err, errno, "cannot find a name for the journal");
     }
+    (void)snprintf(journal->id, sizeof(journal->id), "%s", ID_PREFIX);
     for (size_t i = 0; i < sizeof(bytes); i++) {
-        journal->id[i] = digits[bytes[i] % 16];
+        journal->id[strlen(ID_PREFIX) + i] = digits[bytes[i] % 16];
     }
-    journal->id[sizeof(bytes)] = '\0';
     return 0;
 }
 
@@ -113,8 +118,46 @@ static int make_records(struct chain_journal *journal, struct img_error *err)
     return text ? flush_folders(journal, err) : -1;
 }
 
+/* Does a change in folder IDX need a stage? */
+static bool needs_stage(const struct chain_journal *journal, size_t idx)
+{
+    for (size_t i = 0; i < journal->files_nr; i++) {
+        const struct chain_journal_file *file = &journal->files[i];
+        if (file->folder == idx &&
+            (file->is_staged || file->op != CHAIN_JOURNAL_NAME)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int remove_stages(struct chain_journal *journal, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (journal->folders[i].stage_fd >= 0 &&
+            chain_stage_remove(&journal->folders[i], journal->id, NULL, NULL,
+                               err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int make_stages(struct chain_journal *journal, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (needs_stage(journal, i) &&
+            chain_stage_make(&journal->folders[i], journal->id, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int chain_journal_begin(struct chain_journal *journal, struct img_error *err)
 {
+    struct img_error ignored;
+
     if (make_id(journal, err) < 0) {
         return -1;
     }
@@ -123,8 +166,10 @@ int chain_journal_begin(struct chain_journal *journal, struct img_error *err)
             return -1;
         }
     }
-    if (make_records(journal, err) < 0) {
-        remove_records(journal);
+    if (make_records(journal, err) < 0 || make_stages(journal, err) < 0) {
+        if (remove_stages(journal, &ignored) == 0) {
+            remove_records(journal);
+        }
         return -1;
     }
     return 0;
@@ -155,8 +200,8 @@ static void say_unfinished(const struct chain_journal *journal,
                   F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 
     say_kept(journal,
-             is_there ? "the snapshot is decided, its journal is kept"
-                      : "a power loss may bring the journal of the snapshot "
+             is_there ? "the transaction is decided, its journal is kept"
+                      : "a power loss may bring the journal of the transaction "
                         "back, its files and records are kept",
              "recover there", err);
 }
@@ -166,38 +211,46 @@ void chain_journal_abandon(struct chain_journal *journal, struct img_error *err)
     struct img_error ignored;
 
     /* A record must not be gone for good while a file is there for good. */
-    if (flush_folders(journal, &ignored) == 0) {
+    if (remove_stages(journal, &ignored) == 0 &&
+        flush_folders(journal, &ignored) == 0) {
         remove_records(journal);
     } else if (err) {
         say_kept(journal,
                  "a power loss may bring its files back, its records "
                  "are kept",
-                 "the next snapshot removes both", err);
+                 "a recovery removes both", err);
     }
 }
 
-/* Does NAME stand for the file that is meant? */
-static bool is_named(const struct chain_journal *journal,
-                     const struct chain_journal_file *file, const char *name)
+static bool is_file(int fd, const char *name, uint64_t ino)
 {
     struct stat st;
 
-    return fstatat(journal->folders[file->folder].fd, name, &st,
-                   AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISREG(st.st_mode) && st.st_ino == file->ino;
+    return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode) && st.st_ino == ino;
 }
 
-static int check_temp(const struct chain_journal *journal,
+/* The new file and the old one are where they have to be. */
+static int check_file(const struct chain_journal *journal,
                       const struct chain_journal_file *file,
                       struct img_error *err)
 {
-    if (is_named(journal, file, file->temp)) {
-        return 0;
+    const struct chain_journal_folder *folder = &journal->folders[file->folder];
+
+    if (file->op != CHAIN_JOURNAL_REMOVE &&
+        !is_file(chain_change_temp_fd(journal, file), file->temp, file->ino)) {
+        img_fail(err, IMG_CHANGED,
+                 "the new file is not in the folder that it was made in");
+        img_error_set_path(err, folder->path);
+        return -1;
     }
-    img_fail(err, IMG_CHANGED,
-             "the new file is not in the folder that it was made in");
-    img_error_set_path(err, journal->folders[file->folder].path);
-    return -1;
+    if (file->op != CHAIN_JOURNAL_NAME &&
+        !is_file(folder->fd, file->name, file->old_ino)) {
+        img_fail(err, IMG_CHANGED,
+                 "another file has come to this name meanwhile");
+        return chain_folder_name_error(folder, file->name, err);
+    }
+    return 0;
 }
 
 /* The journal's text is stable, under a name that decides nothing. */
@@ -256,7 +309,7 @@ int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
 
     *is_kept = false;
     for (size_t i = 0; i < journal->files_nr; i++) {
-        if (check_temp(journal, &journal->files[i], err) < 0) {
+        if (check_file(journal, &journal->files[i], err) < 0) {
             return -1;
         }
     }
@@ -274,37 +327,27 @@ int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
     return 0;
 }
 
-static int fail_name(const struct chain_journal *journal,
-                     const struct chain_journal_file *file, int sys_errno,
-                     struct img_error *err)
+static void remove_new_file(const struct chain_journal *journal,
+                            const struct chain_journal_file *file)
 {
-    IMG_AUTO(img_free_ptr)
-    char *path = chain_folder_path(&journal->folders[file->folder], file->name);
-
-    if (sys_errno == EEXIST) {
-        img_fail(err, IMG_USAGE,
-                 "exists already: a file of that name appeared meanwhile");
-    } else {
-        img_fail_sys(err, sys_errno, "cannot name the new file");
+    if (file->op != CHAIN_JOURNAL_REMOVE) {
+        (void)unlinkat(chain_change_temp_fd(journal, file), file->temp, 0);
     }
-    img_error_set_path(err, path ? path : "");
-    return -1;
 }
 
-/*
- * The first NR files are named: take their names away, then the journal, then
- * the files.
- */
-static int take_back(struct chain_journal *journal, size_t nr)
+/* Take the changes back that were made, then the journal, then the files. */
+static int take_back(struct chain_journal *journal)
 {
     struct img_error ignored;
 
-    while (nr > 0) {
-        const struct chain_journal_file *file = &journal->files[--nr];
-        if (!is_named(journal, file, file->name) ||
-            chain_folder_rename(&journal->folders[file->folder], file->name,
-                                file->temp) != 0) {
-            return -1;
+    for (int patches = 1; patches >= 0; patches--) {
+        for (size_t i = journal->files_nr; i-- > 0;) {
+            const struct chain_journal_file *file = &journal->files[i];
+            if (file->is_applied &&
+                (file->op == CHAIN_JOURNAL_PATCH) == patches &&
+                chain_change_take_back(journal, i) < 0) {
+                return -1;
+            }
         }
     }
     if (flush_folders(journal, &ignored) < 0 ||
@@ -312,18 +355,70 @@ static int take_back(struct chain_journal *journal, size_t nr)
         return -1;
     }
     for (size_t i = 0; i < journal->files_nr; i++) {
-        const struct chain_journal_file *file = &journal->files[i];
-        (void)unlinkat(journal->folders[file->folder].fd, file->temp, 0);
+        remove_new_file(journal, &journal->files[i]);
     }
     return 0;
 }
 
+/* What lies aside goes when nobody will want it back. */
+static int tidy(struct chain_journal *journal, struct img_error *err)
+{
+    for (size_t i = 0; i < journal->files_nr; i++) {
+        if (chain_change_tidy(journal, i, err) < 0) {
+            return -1;
+        }
+    }
+    return remove_stages(journal, err);
+}
+
+static bool has_stage(const struct chain_journal *journal)
+{
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (journal->folders[i].stage_fd >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err)
 {
-    if (flush_folders(journal, err) < 0 || undecide(journal, err) < 0) {
+    if (flush_folders(journal, err) < 0) {
+        return -1;
+    }
+    if (has_stage(journal) &&
+        (tidy(journal, err) < 0 || flush_folders(journal, err) < 0)) {
+        return -1;
+    }
+    if (undecide(journal, err) < 0) {
         return -1;
     }
     remove_pointers(journal);
+    return 0;
+}
+
+/* Names first: they are what may not be had. */
+static int apply(struct chain_journal *journal, struct img_error *err)
+{
+    enum chain_progress ignored;
+
+    for (int patches = 0; patches <= 1; patches++) {
+        for (size_t i = 0; i < journal->files_nr; i++) {
+            struct chain_journal_file *file = &journal->files[i];
+            if ((file->op == CHAIN_JOURNAL_PATCH) != patches) {
+                continue;
+            }
+            if (patches && chain_change_look(journal, i, &ignored, err) < 0) {
+                return -1;
+            }
+            /* These two can be made in part. */
+            file->is_applied = file->op == CHAIN_JOURNAL_REPLACE || patches;
+            if (chain_change_apply(journal, i, CHAIN_PROGRESS_NONE, err) < 0) {
+                return -1;
+            }
+            file->is_applied = true;
+        }
+    }
     return 0;
 }
 
@@ -331,15 +426,8 @@ int chain_journal_finish(struct chain_journal *journal, bool *is_undone,
                          struct img_error *err)
 {
     *is_undone = false;
-    for (size_t i = 0; i < journal->files_nr; i++) {
-        const struct chain_journal_file *file = &journal->files[i];
-        int rc = chain_folder_rename(&journal->folders[file->folder],
-                                     file->temp, file->name);
-        if (rc == 0) {
-            continue;
-        }
-        fail_name(journal, file, rc, err);
-        *is_undone = take_back(journal, i) == 0;
+    if (apply(journal, err) < 0) {
+        *is_undone = take_back(journal) == 0;
         if (!*is_undone) {
             say_unfinished(journal, err);
         }

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal of an atomic snapshot: several new files, in one or more
- * folders, get their names together or not at all.
+ * The journal of a transaction: changes of several files, in one or more
+ * folders, happen together or not at all.
  *
- * In each folder a record ".imgchain-snapshot-ID.pointer" is stable before the
- * first file is made there; it says which names are meant and where the
+ * In each folder a record ".imgchain-transaction-ID.pointer" is stable before
+ * the first file is made there; it says which names are meant and where the
  * journal would be. The run holds a lock on each of its records as long as it
- * lives. ".imgchain-snapshot-ID.journal", in the first folder, appears in one
- * rename when all files are complete and stable under temporary names: from
- * then on the names are given, by this run or by whoever comes next. While it
- * is not there, whoever comes next takes the temporary files away. The journal
- * goes when all names are stable, the records last, the first folder's after
- * the others.
+ * lives. New files are made under temporary names, or in a folder
+ * ".imgchain-transaction-ID.stage" that belongs to the run.
+ * ".imgchain-transaction-ID.journal", in the first folder, appears in one
+ * rename when all files are complete and stable: from then on the changes are
+ * made, by this run or by whoever comes next. While it is not there, whoever
+ * comes next takes the new files away. The journal goes when all changes are
+ * stable, the records last, the first folder's after the others.
+ *
+ * What is replaced or removed lies aside, in the stage, until all changes are
+ * made, so that a run that fails half-way can take all of them back.
+ *
+ * Before there were changes of other kinds than a new name, records were
+ * called ".imgchain-snapshot-ID": these are read, and no longer written.
  */
 #ifndef CHAIN_OPS_JOURNAL_H
 #define CHAIN_OPS_JOURNAL_H
@@ -24,7 +31,8 @@
 
 #include <img/error.h>
 
-#define CHAIN_JOURNAL_ID_LEN 16u
+/* "transaction-" and 16 digits: as it stands in the names of its files. */
+#define CHAIN_JOURNAL_ID_LEN 28u
 #define CHAIN_JOURNAL_FOLDERS_MAX 256u
 #define CHAIN_JOURNAL_FILES_MAX 1024u
 
@@ -33,13 +41,27 @@ struct chain_journal_folder {
     uint64_t ino;
     int fd;        /* -1: not open */
     int record_fd; /* of a live run's record here, locked; -1 */
+    int stage_fd;  /* -1: there is none, or it is not open */
 };
 
+enum chain_journal_op {
+    CHAIN_JOURNAL_NAME,    /* the new file gets a name that is free */
+    CHAIN_JOURNAL_REPLACE, /* the new file gets the name of the old one */
+    CHAIN_JOURNAL_PATCH,   /* the new file holds the old and the new bytes of
+                              the old one's beginning, LEN in all */
+    CHAIN_JOURNAL_REMOVE,  /* there is no new file */
+};
+#define CHAIN_JOURNAL_OPS 4u
+
 struct chain_journal_file {
-    size_t folder; /* index */
-    char *name;    /* the one that it is to have */
-    char *temp;    /* the one that it has; NULL: not made yet */
-    uint64_t ino, len;
+    enum chain_journal_op op;
+    size_t folder;  /* index */
+    char *name;     /* the one that it is to have, or that the old one has */
+    char *temp;     /* the new file's; NULL: not made yet, or there is none */
+    bool is_staged; /* that one lies in the stage */
+    bool is_applied;
+    uint64_t ino, len;         /* of the new file */
+    uint64_t old_ino, old_len; /* of the one that is there */
 };
 
 struct chain_journal {
@@ -53,6 +75,8 @@ struct chain_journal {
 /* An empty one that can hold so many. */
 int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
                        size_t files_nr, struct img_error *err);
+/* Does it do more than giving names that are free? */
+bool chain_journal_is_wide(const struct chain_journal *journal);
 /* Closes folders and records; removes nothing. */
 void chain_journal_fini(struct chain_journal *journal);
 
@@ -71,6 +95,8 @@ int chain_journal_decode(const char *text, size_t len, const char *id,
                          struct img_error *err);
 /* Is TEMP a temporary name of img_newfile's for NAME? */
 bool chain_journal_is_temp(const char *temp, const char *name);
+/* Is it a name that only this program's hidden files have? */
+bool chain_journal_is_own_name(const char *name);
 
 /* ---- Folders and records (journal_folder.c). */
 
@@ -101,17 +127,16 @@ char *chain_folder_path(const struct chain_journal_folder *folder,
 /* ERR is about that; returns -1. */
 int chain_folder_name_error(const struct chain_journal_folder *folder,
                             const char *name, struct img_error *err);
-/* For readdir and closedir; NULL with ERR filled in. */
-DIR *chain_folder_list(const struct chain_journal_folder *folder,
-                       struct img_error *err);
+/* For readdir and closedir; NULL with errno. */
+DIR *chain_folder_list(int fd);
 /* This user's, or the superuser's. */
 bool chain_owner_is_trusted(uid_t uid);
 /*
- * Give the file TEMP the name NAME in the same folder, which must be free.
- * Returns 0 or an errno.
+ * Give the file FROM, in one folder, the name TO in another or the same, which
+ * must be free. Returns 0 or an errno.
  */
-int chain_folder_rename(const struct chain_journal_folder *folder,
-                        const char *temp, const char *name);
+int chain_folder_rename(int from_fd, const char *from, int to_fd,
+                        const char *to);
 
 /* A write lock on an open record; false: somebody has it. */
 int chain_record_lock(int fd, bool *locked, struct img_error *err);
@@ -122,6 +147,11 @@ int chain_record_lock(int fd, bool *locked, struct img_error *err);
  */
 int chain_record_open(const struct chain_journal_folder *folder,
                       const char *name, int *fd, struct img_error *err);
+/*
+ * Does an open record bear the mark that only its owner can have given it? A
+ * file of ours that somebody else could rename has none, whatever is in it.
+ */
+bool chain_record_is_marked(int fd);
 /* The text of an open record; free with free(). */
 char *chain_record_read(int fd, size_t *len, struct img_error *err);
 /*
@@ -132,15 +162,68 @@ int chain_record_make(const struct chain_journal_folder *folder,
                       const char *name, const char *text, int *fd,
                       struct img_error *err);
 
+/* ---- Stages (journal_stage.c). */
+
+/* Its name in its folder. Returns OUT. */
+const char *chain_stage_name(const char *id, char out[CHAIN_RECORD_NAME_LEN]);
+int chain_stage_make(struct chain_journal_folder *folder, const char *id,
+                     struct img_error *err);
+/* Open the one that is there, if there is one (stage_fd). IMG_DENIED: it is
+   not one that this user or the superuser made. */
+int chain_stage_open(struct chain_journal_folder *folder, const char *id,
+                     struct img_error *err);
+/* Remove what is in it, but for what lies aside and what is in use, and the
+   stage; DONE is called for each name. Fails when it is not empty then. */
+int chain_stage_remove(struct chain_journal_folder *folder, const char *id,
+                       void (*done)(void *opaque, const char *name),
+                       void *opaque, struct img_error *err);
+/* Does somebody have the image of this descriptor open? */
+bool chain_file_is_held(int fd);
+/* Where the old file of change IDX lies aside. Returns OUT. */
+const char *chain_stage_aside(size_t idx, char out[CHAIN_RECORD_NAME_LEN]);
+
+/* ---- One change of a journal that is decided (journal_change.c). */
+
+enum chain_progress {
+    CHAIN_PROGRESS_NONE,
+    CHAIN_PROGRESS_BOTH, /* it has its name, and the temporary one still */
+    CHAIN_PROGRESS_DONE, /* whatever became of it since */
+};
+/* How far has change IDX come? Fails when it cannot be gone on with. */
+int chain_change_look(const struct chain_journal *journal, size_t idx,
+                      enum chain_progress *out, struct img_error *err);
+/* Make it, when PROGRESS is not DONE. */
+int chain_change_apply(const struct chain_journal *journal, size_t idx,
+                       enum chain_progress progress, struct img_error *err);
+/* As before chain_change_apply; -1: it cannot be. */
+int chain_change_take_back(const struct chain_journal *journal, size_t idx);
+/* It is made and stable: remove what is not needed any more. */
+int chain_change_tidy(const struct chain_journal *journal, size_t idx,
+                      struct img_error *err);
+/* Where the temporary name stands. */
+int chain_change_temp_fd(const struct chain_journal *journal,
+                         const struct chain_journal_file *file);
+
+/* ---- Patches (journal_patch.c). */
+
+/* The beginning of the old file is the old or the new one, sector by sector:
+   IMG_CHANGED otherwise. *is_gone: there is no such file any more. */
+int chain_patch_check(const struct chain_journal *journal, size_t idx,
+                      bool *is_gone, struct img_error *err);
+/* Let it be the new one, or BACK the old one, stable. */
+int chain_patch_write(const struct chain_journal *journal, size_t idx,
+                      bool back, struct img_error *err);
+
 /* ---- A live run (journal.c). */
 
 /*
- * The folders (paths are set) are opened and the records made and stable.
- * After a failure nothing of them is left.
+ * The folders (paths are set) are opened and the records made and stable, and
+ * the stages of those that have changes of another kind than a name, or names
+ * of files that are staged. After a failure nothing of them is left.
  */
 int chain_journal_begin(struct chain_journal *journal, struct img_error *err);
 /*
- * All files are complete and stable under their temporary names (temp, ino
+ * All new files are complete and stable under their temporary names (temp, ino
  * and len are set): the journal appears. After a failure nothing is decided;
  * or it is not known whether it is, *is_kept is set, and files and records
  * have to stay for a recovery: the text says so.
@@ -148,15 +231,16 @@ int chain_journal_begin(struct chain_journal *journal, struct img_error *err);
 int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
                          struct img_error *err);
 /*
- * Give the names, and forget the journal. When a name cannot be given all is
- * as before chain_journal_decide, or the text says how to go on: then
- * *is_undone is false, and the journal stays for a recovery.
+ * Make the changes, and forget the journal. When one cannot be made all is as
+ * before chain_journal_decide, without the new files, or the text says how to
+ * go on: then *is_undone is false, and the journal stays for a recovery.
  */
 int chain_journal_finish(struct chain_journal *journal, bool *is_undone,
                          struct img_error *err);
 /*
- * The files are removed; so are the records now, unless that the files are
- * gone cannot be made stable: then ERR (NULL: none) says so, too.
+ * The files are removed, those of the stages now; so are then the records,
+ * unless that the files are gone cannot be made stable: then ERR (NULL: none)
+ * says so, too.
  */
 void chain_journal_abandon(struct chain_journal *journal,
                            struct img_error *err);
@@ -179,13 +263,14 @@ int chain_journal_recover(const char *folder,
 int chain_journal_undo(struct chain_journal *journal,
                        const struct chain_recovery *recovery,
                        struct img_error *err);
-/* Give the names that are missing, then remove journal and records. Nothing is
-   done when one of the files cannot get its name. */
+/* Make the changes that are missing, then remove journal and records. Nothing
+   is done when one of them cannot be made. */
 int chain_journal_complete(struct chain_journal *journal,
                            const struct chain_recovery *recovery,
                            struct img_error *err);
 
-/* Flush the folders; journal and records go, in this order (journal.c). */
+/* All changes are made: flush the folders; what lies aside, journal and records
+   go, in this order (journal.c). */
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err);
 
 #endif

@@ -20,7 +20,15 @@
 #include <img/json.h>
 #include <img/memory.h>
 
-#define PREFIX ".imgchain-snapshot-"
+#define PREFIX ".imgchain-"
+#define DIGITS 16u
+
+/* Only the owner can set the sticky bit of a file, where it means nothing:
+   nobody else can make one of the owner's files look like a record. */
+#define MARKED_MODE 01600
+
+/* What an id begins with. Of the old ones no more are made. */
+static const char *const kinds[] = {"transaction-", "snapshot-"};
 
 static const char *const suffixes[] = {
     [CHAIN_RECORD_POINTER] = ".pointer",
@@ -36,19 +44,35 @@ const char *chain_record_name(enum chain_record record, const char *id,
     return out;
 }
 
+/* The length of the id in NAME; 0: there is none. */
+static size_t parse_id(const char *name)
+{
+    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        size_t len = strlen(kinds[i]);
+        const char *text = name + strlen(PREFIX);
+        if (strncmp(text, kinds[i], len) == 0 &&
+            strspn(text + len, "0123456789abcdef") == DIGITS) {
+            return len + DIGITS;
+        }
+    }
+    return 0;
+}
+
 bool chain_record_parse(const char *name, enum chain_record *record,
                         char id[CHAIN_JOURNAL_ID_LEN + 1])
 {
-    const char *text = name + strlen(PREFIX);
+    size_t len = parse_id(name);
 
-    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 ||
-        strspn(text, "0123456789abcdef") != CHAIN_JOURNAL_ID_LEN) {
+    if (len == 0) {
         return false;
     }
-    memcpy(id, text, CHAIN_JOURNAL_ID_LEN);
-    id[CHAIN_JOURNAL_ID_LEN] = '\0';
+    memcpy(id, name + strlen(PREFIX), len);
+    id[len] = '\0';
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-        if (strcmp(text + CHAIN_JOURNAL_ID_LEN, suffixes[i]) == 0) {
+        if (strcmp(name + strlen(PREFIX) + len, suffixes[i]) == 0) {
             *record = (enum chain_record)i;
             return true;
         }
@@ -112,19 +136,25 @@ int chain_folder_open(struct chain_journal_folder *folder,
     return 0;
 }
 
+/* EINVAL: this file system's folders cannot be flushed. */
+static int flush(int fd)
+{
+    while (fsync(fd) != 0) {
+        if (errno != EINTR) {
+            return errno == EINVAL ? 0 : -1;
+        }
+    }
+    return 0;
+}
+
 int chain_folder_flush(const struct chain_journal_folder *folder,
                        struct img_error *err)
 {
-    while (fsync(folder->fd) != 0) {
-        /* EINVAL: this file system's folders cannot be flushed. */
-        if (errno == EINVAL) {
-            return 0;
-        }
-        if (errno != EINTR) {
-            img_fail_sys(err, errno, "cannot flush the folder");
-            img_error_set_path(err, folder->path);
-            return -1;
-        }
+    if ((folder->stage_fd >= 0 && flush(folder->stage_fd) < 0) ||
+        flush(folder->fd) < 0) {
+        img_fail_sys(err, errno, "cannot flush the folder");
+        img_error_set_path(err, folder->path);
+        return -1;
     }
     return 0;
 }
@@ -147,19 +177,16 @@ int chain_folder_name_error(const struct chain_journal_folder *folder,
     return -1;
 }
 
-DIR *chain_folder_list(const struct chain_journal_folder *folder,
-                       struct img_error *err)
+DIR *chain_folder_list(int fd)
 {
     /* A descriptor of its own: a listing has a position. */
-    int fd = openat(folder->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    int own_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = own_fd < 0 ? NULL : fdopendir(own_fd);
 
-    if (!dir) {
-        img_fail_sys(err, errno, "cannot list the folder");
-        img_error_set_path(err, folder->path);
-        if (fd >= 0) {
-            close(fd);
-        }
+    if (!dir && own_fd >= 0) {
+        int sys_errno = errno;
+        close(own_fd);
+        errno = sys_errno;
     }
     return dir;
 }
@@ -170,31 +197,28 @@ bool chain_owner_is_trusted(uid_t uid)
 }
 
 /* For file systems whose rename cannot be told to replace nothing. */
-static int link_and_unlink(const struct chain_journal_folder *folder,
-                           const char *temp, const char *name)
+static int link_and_unlink(int from_fd, const char *from, int to_fd,
+                           const char *to)
 {
-    struct img_error ignored;
-
-    if (linkat(folder->fd, temp, folder->fd, name, 0) != 0) {
+    if (linkat(from_fd, from, to_fd, to, 0) != 0) {
         return errno;
     }
     /* One of the two is stable at any time. */
-    if (chain_folder_flush(folder, &ignored) < 0 ||
-        unlinkat(folder->fd, temp, 0) != 0) {
-        (void)unlinkat(folder->fd, name, 0);
+    if (flush(to_fd) < 0 || unlinkat(from_fd, from, 0) != 0) {
+        (void)unlinkat(to_fd, to, 0);
         return EIO;
     }
     return 0;
 }
 
-int chain_folder_rename(const struct chain_journal_folder *folder,
-                        const char *temp, const char *name)
+int chain_folder_rename(int from_fd, const char *from, int to_fd,
+                        const char *to)
 {
-    if (renameat2(folder->fd, temp, folder->fd, name, RENAME_NOREPLACE) == 0) {
+    if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0) {
         return 0;
     }
     return errno == EINVAL || errno == ENOSYS
-               ? link_and_unlink(folder, temp, name)
+               ? link_and_unlink(from_fd, from, to_fd, to)
                : errno;
 }
 
@@ -208,21 +232,21 @@ int chain_record_lock(int fd, bool *locked, struct img_error *err)
     if (*locked || errno == EAGAIN || errno == EACCES) {
         return 0;
     }
-    return img_fail_sys(err, errno, "cannot lock the record of a snapshot");
+    return img_fail_sys(err, errno, "cannot lock the record of a transaction");
 }
 
 static int check_record(const struct stat *st, struct img_error *err)
 {
     if (!chain_owner_is_trusted(st->st_uid)) {
         return img_fail(err, IMG_DENIED,
-                        "is the record of a snapshot of user %u: only that "
+                        "is the record of a transaction of user %u: only that "
                         "user can go on with it",
                         (unsigned)st->st_uid);
     }
     if (!S_ISREG(st->st_mode) || st->st_nlink != 1 || st->st_size < 0 ||
         st->st_size > (off_t)IMG_JSON_MAX_LEN) {
         return img_fail(err, IMG_CORRUPT,
-                        "is named like the record of a snapshot, but is no "
+                        "is named like the record of a transaction, but is no "
                         "small file with one name");
     }
     return 0;
@@ -257,6 +281,13 @@ int chain_record_open(const struct chain_journal_folder *folder,
     return r;
 }
 
+bool chain_record_is_marked(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && (st.st_mode & 07777) == MARKED_MODE;
+}
+
 char *chain_record_read(int fd, size_t *len, struct img_error *err)
 {
     char *text = img_calloc(IMG_JSON_MAX_LEN + 1, 1, err);
@@ -289,14 +320,14 @@ static int write_text(int fd, const char *text, struct img_error *err)
         ssize_t put = pwrite(fd, text + done, len - done, (off_t)done);
         if (put < 0 && errno != EINTR) {
             return img_fail_sys(err, errno,
-                                "cannot write the record of a snapshot");
+                                "cannot write the record of a transaction");
         }
         done += put > 0 ? (size_t)put : 0;
     }
     while (fsync(fd) != 0) {
         if (errno != EINTR) {
             return img_fail_sys(err, errno,
-                                "cannot flush the record of a snapshot");
+                                "cannot flush the record of a transaction");
         }
     }
     return 0;
@@ -313,7 +344,7 @@ static int own_record(int fd, struct img_error *err)
     }
     if (!locked || fstat(fd, &st) != 0 || st.st_nlink == 0) {
         return img_fail(err, IMG_CHANGED,
-                        "the record of the snapshot was taken away while it "
+                        "the record of the transaction was taken away while it "
                         "was made");
     }
     return 0;
@@ -323,9 +354,10 @@ int chain_record_make(const struct chain_journal_folder *folder,
                       const char *name, const char *text, int *fd,
                       struct img_error *err)
 {
-    *fd = openat(folder->fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    *fd = openat(folder->fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC,
+                 MARKED_MODE);
     if (*fd < 0) {
-        img_fail_sys(err, errno, "cannot make the record of a snapshot");
+        img_fail_sys(err, errno, "cannot make the record of a transaction");
         img_error_set_path(err, folder->path);
         return -1;
     }

@@ -16,7 +16,7 @@
 
 #include <img/memory.h>
 
-/* One snapshot that left records in a folder. */
+/* One transaction that left records in a folder. */
 struct remains {
     const struct chain_recovery *recovery;
     struct chain_journal_folder *here; /* where it was found; open */
@@ -35,8 +35,19 @@ enum outcome {
 
 /* ---- Reading records. */
 
+static int fail_unmarked(const struct chain_journal_folder *folder,
+                         const char *name, struct chain_journal *journal,
+                         struct img_error *err)
+{
+    chain_journal_fini(journal);
+    img_fail(err, IMG_DENIED,
+             "was not made by a transaction: it would have files changed, and "
+             "lacks the mode that its owner gives to records of that kind");
+    return chain_folder_name_error(folder, name, err);
+}
+
 /*
- * The record RECORD of the snapshot in FOLDER: *found false when there is
+ * The record RECORD of the transaction in FOLDER: *found false when there is
  * none, *torn when it was never completed.
  */
 static int load(const struct chain_journal_folder *folder, const char *id,
@@ -57,6 +68,7 @@ static int load(const struct chain_journal_folder *folder, const char *id,
     }
     *found = true;
     IMG_AUTO(img_free_ptr) char *text = chain_record_read(fd, &len, err);
+    bool is_marked = chain_record_is_marked(fd);
     close(fd);
     if (!text) {
         (void)chain_folder_name_error(folder, name, err);
@@ -64,7 +76,9 @@ static int load(const struct chain_journal_folder *folder, const char *id,
     }
     if (chain_journal_decode(text, len, id, record == CHAIN_RECORD_JOURNAL, out,
                              err) == 0) {
-        return 0;
+        return is_marked || !chain_journal_is_wide(out)
+                   ? 0
+                   : fail_unmarked(folder, name, out, err);
     }
     /* A pointer is stable before anything follows: one that is not whole was
        never followed by anything. A journal is whole when it has its name. */
@@ -94,7 +108,7 @@ static int open_lock(struct remains *remains,
     return 0;
 }
 
-/* ---- One snapshot. */
+/* ---- One transaction. */
 
 /* A journal that never got its name, and whose record is gone. */
 static void drop_unnamed(const struct remains *remains)
@@ -151,7 +165,7 @@ static enum outcome settle(struct remains *remains,
     }
     if (remains->recovery->is_dry) {
         img_fail(err, IMG_CHANGED,
-                 "a snapshot was cut short in this folder: recover first");
+                 "a transaction was cut short in this folder: recover first");
         img_error_set_path(err, remains->here->path);
         chain_journal_fini(&decided);
         return OUTCOME_FAILED;
@@ -237,12 +251,12 @@ static int recover_id(struct chain_journal_folder *here, const char *id,
     }
     chain_journal_fini(&remains.journal);
     if (outcome == OUTCOME_FAILED && recovery->is_by_the_way &&
-        err->code == IMG_DENIED) {
-        return 0; /* another user's */
+        (err->code == IMG_DENIED || err->code == IMG_LOCKED)) {
+        return 0; /* another user's, or what it made is in use */
     }
     if (outcome == OUTCOME_ALIVE && !recovery->is_by_the_way) {
         img_fail(err, IMG_LOCKED,
-                 "a snapshot is being taken in this folder right now");
+                 "a transaction is under way in this folder right now");
         img_error_set_path(err, here->path);
         return -1;
     }
@@ -279,10 +293,12 @@ static int find_ids(const struct chain_journal_folder *folder, struct ids *ids,
     char id[CHAIN_JOURNAL_ID_LEN + 1];
     enum chain_record record;
     const struct dirent *entry;
-    DIR *dir = chain_folder_list(folder, err);
+    DIR *dir = chain_folder_list(folder->fd);
     int r = 0;
 
     if (!dir) {
+        img_fail_sys(err, errno, "cannot list the folder");
+        img_error_set_path(err, folder->path);
         return -1;
     }
     while (r == 0 && (entry = readdir(dir))) {
@@ -301,8 +317,10 @@ int chain_journal_recover(const char *folder,
                           const struct chain_recovery *recovery,
                           struct img_error *err)
 {
-    struct chain_journal_folder here = {
-        .path = realpath(folder, NULL), .fd = -1, .record_fd = -1};
+    struct chain_journal_folder here = {.path = realpath(folder, NULL),
+                                        .fd = -1,
+                                        .record_fd = -1,
+                                        .stage_fd = -1};
     struct ids ids = {0};
     int r = 0;
 

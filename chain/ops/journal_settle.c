@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <img/file.h>
 #include <img/memory.h>
 
 static void tell(const struct chain_recovery *recovery,
@@ -31,17 +30,6 @@ static void tell(const struct chain_recovery *recovery,
 
 /* ---- Undoing. */
 
-static bool is_held(int fd)
-{
-    const struct img_open_options options = {.lock = IMG_LOCK_NONE};
-    struct img_lock_holder holder = {.is_held = true};
-    struct img_error ignored;
-    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
-
-    return img_file_open_fd(fd, "", &options, &file, &ignored) < 0 ||
-           img_file_writer_test(file, &holder, &ignored) < 0 || holder.is_held;
-}
-
 static void remove_temp(const struct chain_recovery *recovery,
                         const struct chain_journal_folder *folder,
                         const char *temp)
@@ -54,7 +42,7 @@ static void remove_temp(const struct chain_recovery *recovery,
         return;
     }
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
-        chain_owner_is_trusted(st.st_uid) && !is_held(fd) &&
+        chain_owner_is_trusted(st.st_uid) && !chain_file_is_held(fd) &&
         unlinkat(folder->fd, temp, 0) == 0) {
         tell(recovery, folder, temp, "removed");
     }
@@ -73,15 +61,43 @@ static bool is_temp_of(const struct chain_journal *journal, size_t folder,
     return false;
 }
 
+struct told {
+    const struct chain_recovery *recovery;
+    const struct chain_journal_folder *folder;
+};
+
+static void tell_removed(void *opaque, const char *name)
+{
+    const struct told *told = opaque;
+
+    tell(told->recovery, told->folder, name, "removed");
+}
+
+static int undo_stage(const struct chain_recovery *recovery,
+                      struct chain_journal_folder *folder, const char *id,
+                      struct img_error *err)
+{
+    struct told told = {recovery, folder};
+
+    if (chain_stage_open(folder, id, err) < 0) {
+        return -1;
+    }
+    return folder->stage_fd < 0
+               ? 0
+               : chain_stage_remove(folder, id, tell_removed, &told, err);
+}
+
 static int undo_folder(const struct chain_recovery *recovery,
-                       const struct chain_journal *journal, size_t idx,
+                       struct chain_journal *journal, size_t idx,
                        struct img_error *err)
 {
-    const struct chain_journal_folder *folder = &journal->folders[idx];
+    struct chain_journal_folder *folder = &journal->folders[idx];
     const struct dirent *entry;
-    DIR *dir = chain_folder_list(folder, err);
+    DIR *dir = chain_folder_list(folder->fd);
 
     if (!dir) {
+        img_fail_sys(err, errno, "cannot list the folder");
+        img_error_set_path(err, folder->path);
         return -1;
     }
     while ((entry = readdir(dir))) {
@@ -90,7 +106,9 @@ static int undo_folder(const struct chain_recovery *recovery,
         }
     }
     closedir(dir);
-    return chain_folder_flush(folder, err);
+    return undo_stage(recovery, folder, journal->id, err) < 0
+               ? -1
+               : chain_folder_flush(folder, err);
 }
 
 /* A folder that is not there any more holds nothing any more. */
@@ -130,102 +148,73 @@ int chain_journal_undo(struct chain_journal *journal,
 
 /* ---- Finishing. */
 
-static int fail_taken(const struct chain_journal_folder *folder,
-                      const char *name, struct img_error *err)
+/* Is the record of the run in that folder, and one that we made? */
+static int check_pointer(const struct chain_journal_folder *folder,
+                         const char *id, struct img_error *err)
 {
-    img_fail(err, IMG_USAGE,
-             "a snapshot that was decided is to have this name, and another "
-             "file has it: move that one away, then recover");
+    char name[CHAIN_RECORD_NAME_LEN];
+    int fd;
+
+    (void)chain_record_name(CHAIN_RECORD_POINTER, id, name);
+    if (chain_record_open(folder, name, &fd, err) < 0) {
+        return chain_folder_name_error(folder, name, err);
+    }
+    bool is_marked = fd >= 0 && chain_record_is_marked(fd);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (is_marked) {
+        return 0;
+    }
+    img_fail(err, IMG_DENIED,
+             "is missing, or was not made by a transaction: files in its "
+             "folder are not changed");
     return chain_folder_name_error(folder, name, err);
 }
-
-static int fail_foreign(const struct chain_journal_folder *folder,
-                        const char *name, struct img_error *err)
-{
-    img_fail(err, IMG_CHANGED,
-             "is not the file that the journal of the snapshot tells of");
-    return chain_folder_name_error(folder, name, err);
-}
-
-/* How far a file has come. */
-enum progress {
-    PROGRESS_NONE,
-    PROGRESS_BOTH,  /* it has its name, and the temporary one still */
-    PROGRESS_NAMED, /* whatever became of it since */
-};
 
 /*
- * A temporary name goes when the file gets its own: where it is gone, that
- * has been done.
+ * A journal that replaces, patches or removes touches only folders in which
+ * there is a record of its run: where nobody else can put one, nobody else can
+ * have anything changed.
  */
-static int look_at_file(const struct chain_journal *journal,
-                        const struct chain_journal_file *file,
-                        enum progress *out, struct img_error *err)
+static int open_all(struct chain_journal *journal, struct img_error *err)
 {
-    const struct chain_journal_folder *folder = &journal->folders[file->folder];
-    struct stat temp, named;
-
-    bool is_named =
-        fstatat(folder->fd, file->name, &named, AT_SYMLINK_NOFOLLOW) == 0;
-    *out = PROGRESS_NAMED;
-    if (fstatat(folder->fd, file->temp, &temp, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT) {
-            return 0;
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        struct chain_journal_folder *folder = &journal->folders[i];
+        if (chain_folder_open(folder, err) < 0 ||
+            (i > 0 && chain_journal_is_wide(journal) &&
+             check_pointer(folder, journal->id, err) < 0) ||
+            chain_stage_open(folder, journal->id, err) < 0) {
+            return -1;
         }
-        img_fail_sys(err, errno, "cannot look at it");
-        return chain_folder_name_error(folder, file->temp, err);
-    }
-    bool is_both = is_named && named.st_ino == temp.st_ino;
-    *out = is_both ? PROGRESS_BOTH : PROGRESS_NONE;
-    if (!S_ISREG(temp.st_mode) || temp.st_ino != file->ino ||
-        (uint64_t)temp.st_size != file->len ||
-        temp.st_nlink != (is_both ? 2u : 1u) ||
-        !chain_owner_is_trusted(temp.st_uid)) {
-        return fail_foreign(folder, file->temp, err);
-    }
-    return is_named && !is_both ? fail_taken(folder, file->name, err) : 0;
-}
-
-static int finish_file(const struct chain_recovery *recovery,
-                       const struct chain_journal *journal,
-                       const struct chain_journal_file *file,
-                       struct img_error *err)
-{
-    const struct chain_journal_folder *folder = &journal->folders[file->folder];
-    enum progress progress;
-    struct stat st;
-    int rc = 0;
-
-    if (look_at_file(journal, file, &progress, err) < 0) {
-        return -1;
-    }
-    if (progress == PROGRESS_NONE) {
-        rc = chain_folder_rename(folder, file->temp, file->name);
-    } else if (progress == PROGRESS_BOTH) {
-        rc = unlinkat(folder->fd, file->temp, 0) == 0 ? 0 : errno;
-    }
-    if (rc == EEXIST) {
-        return fail_taken(folder, file->name, err);
-    }
-    if (rc != 0) {
-        img_fail_sys(err, rc, "cannot name the new file");
-        return chain_folder_name_error(folder, file->name, err);
-    }
-    if (fstatat(folder->fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        st.st_ino == file->ino) {
-        tell(recovery, folder, file->name, "finished");
     }
     return 0;
+}
+
+static void tell_finished(const struct chain_recovery *recovery,
+                          const struct chain_journal *journal,
+                          const struct chain_journal_file *file)
+{
+    const struct chain_journal_folder *folder = &journal->folders[file->folder];
+    bool is_old = file->op == CHAIN_JOURNAL_PATCH;
+    struct stat st;
+
+    if (file->op == CHAIN_JOURNAL_REMOVE) {
+        tell(recovery, folder, file->name, "removed");
+    } else if (fstatat(folder->fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               st.st_ino == (is_old ? file->old_ino : file->ino)) {
+        tell(recovery, folder, file->name, "finished");
+    }
 }
 
 int chain_journal_complete(struct chain_journal *journal,
                            const struct chain_recovery *recovery,
                            struct img_error *err)
 {
-    for (size_t i = 0; i < journal->folders_nr; i++) {
-        if (chain_folder_open(&journal->folders[i], err) < 0) {
-            return -1;
-        }
+    enum chain_progress progress;
+
+    if (open_all(journal, err) < 0) {
+        return -1;
     }
     /* It may have been killed before its decision was stable. */
     if (chain_folder_flush(&journal->folders[0], err) < 0) {
@@ -233,15 +222,16 @@ int chain_journal_complete(struct chain_journal *journal,
     }
     /* What stands in the way of one stands in the way of all. */
     for (size_t i = 0; i < journal->files_nr; i++) {
-        enum progress ignored;
-        if (look_at_file(journal, &journal->files[i], &ignored, err) < 0) {
+        if (chain_change_look(journal, i, &progress, err) < 0) {
             return -1;
         }
     }
     for (size_t i = 0; i < journal->files_nr; i++) {
-        if (finish_file(recovery, journal, &journal->files[i], err) < 0) {
+        if (chain_change_look(journal, i, &progress, err) < 0 ||
+            chain_change_apply(journal, i, progress, err) < 0) {
             return -1;
         }
+        tell_finished(recovery, journal, &journal->files[i]);
     }
     return chain_journal_forget(journal, err);
 }

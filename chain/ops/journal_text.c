@@ -8,6 +8,7 @@
 #include "journal.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,9 +16,22 @@
 #include <img/json.h>
 #include <img/memory.h>
 
-#define VERSION 1u
+/* Of records, and of the old ones that are still read. */
+#define VERSION 2u
+#define KEY "imgchain-transaction"
+#define OLD_VERSION 1u
+#define OLD_KEY "imgchain-snapshot"
+#define OLD_ID_PREFIX "snapshot-"
 #define TEMP_INFIX ".imgchain-"
 #define TEMP_DIGITS 6u
+#define OWN_PREFIX ".imgchain-"
+
+static const char *const ops[CHAIN_JOURNAL_OPS] = {
+    [CHAIN_JOURNAL_NAME] = "name",
+    [CHAIN_JOURNAL_REPLACE] = "replace",
+    [CHAIN_JOURNAL_PATCH] = "patch",
+    [CHAIN_JOURNAL_REMOVE] = "remove",
+};
 
 int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
                        size_t files_nr, struct img_error *err)
@@ -36,8 +50,19 @@ int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
     for (size_t i = 0; i < folders_nr; i++) {
         journal->folders[i].fd = -1;
         journal->folders[i].record_fd = -1;
+        journal->folders[i].stage_fd = -1;
     }
     return 0;
+}
+
+bool chain_journal_is_wide(const struct chain_journal *journal)
+{
+    for (size_t i = 0; i < journal->files_nr; i++) {
+        if (journal->files[i].op != CHAIN_JOURNAL_NAME) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- Bytes as text. */
@@ -128,6 +153,26 @@ static int push_folder(struct img_json *list,
     return push(list, one, result);
 }
 
+static int set_change(struct img_json *one,
+                      const struct chain_journal_file *file,
+                      struct img_error *err)
+{
+    int result = 0;
+
+    img_json_set_string(one, "change", ops[file->op]);
+    if (file->op != CHAIN_JOURNAL_REMOVE) {
+        result = set_bytes(one, "temporary", file->temp, err);
+        img_json_set_bool(one, "staged", file->is_staged);
+        img_json_set_u64(one, "inode", file->ino);
+        img_json_set_u64(one, "length", file->len);
+    }
+    if (file->op != CHAIN_JOURNAL_NAME) {
+        img_json_set_u64(one, "old-inode", file->old_ino);
+        img_json_set_u64(one, "old-length", file->old_len);
+    }
+    return result;
+}
+
 static int push_file(struct img_json *list,
                      const struct chain_journal_file *file, bool decided,
                      struct img_error *err)
@@ -138,9 +183,7 @@ static int push_file(struct img_json *list,
     img_json_set_u64(one, "folder", file->folder);
     result = set_bytes(one, "name", file->name, err);
     if (result == 0 && decided) {
-        result = set_bytes(one, "temporary", file->temp, err);
-        img_json_set_u64(one, "inode", file->ino);
-        img_json_set_u64(one, "length", file->len);
+        result = set_change(one, file, err);
     }
     return push(list, one, result);
 }
@@ -177,7 +220,7 @@ char *chain_journal_encode(const struct chain_journal *journal, bool decided,
     struct img_json *json = img_json_object();
     char *text = NULL;
 
-    img_json_set_u64(json, "imgchain-snapshot", VERSION);
+    img_json_set_u64(json, KEY, VERSION);
     img_json_set_string(json, "id", journal->id);
     img_json_set_bool(json, "decided", decided);
     if (set_folders(journal, json, err) == 0 &&
@@ -188,7 +231,7 @@ char *chain_journal_encode(const struct chain_journal *journal, bool decided,
     if (text && strlen(text) > IMG_JSON_MAX_LEN) {
         free(text);
         img_fail(err, IMG_LIMIT,
-                 "too many or too long names for one atomic snapshot: its "
+                 "too many or too long names for one transaction: its "
                  "journal would have more than %u bytes",
                  IMG_JSON_MAX_LEN);
         return NULL;
@@ -202,6 +245,11 @@ static bool is_plain_name(const char *name)
 {
     return name[0] != '\0' && strlen(name) <= NAME_MAX && !strchr(name, '/') &&
            strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+bool chain_journal_is_own_name(const char *name)
+{
+    return strncmp(name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0;
 }
 
 bool chain_journal_is_temp(const char *temp, const char *name)
@@ -233,7 +281,62 @@ static bool read_folder(const struct img_json *one,
            img_json_get_u64(one, "inode", &out->ino);
 }
 
-static bool read_file(const struct img_json *one, bool decided,
+static bool is_old_id(const char *id)
+{
+    return strncmp(id, OLD_ID_PREFIX, strlen(OLD_ID_PREFIX)) == 0;
+}
+
+/* Old records have names only. */
+static bool read_op(const struct img_json *one, bool is_old,
+                    struct chain_journal_file *out)
+{
+    const char *text = img_json_get_string(one, "change");
+
+    if (is_old) {
+        out->op = CHAIN_JOURNAL_NAME;
+        return true;
+    }
+    for (size_t i = 0; text && i < CHAIN_JOURNAL_OPS; i++) {
+        if (strcmp(text, ops[i]) == 0) {
+            out->op = (enum chain_journal_op)i;
+            return !img_json_get(one, "staged") ||
+                   img_json_get_bool(one, "staged", &out->is_staged);
+        }
+    }
+    return false;
+}
+
+/* Where the new file is: one that is not staged is another program's, unless
+   it has a temporary name. */
+static bool is_temp_valid(const struct chain_journal_file *file)
+{
+    return file->temp &&
+           (file->is_staged
+                ? is_plain_name(file->temp)
+                : file->op == CHAIN_JOURNAL_NAME &&
+                      chain_journal_is_temp(file->temp, file->name));
+}
+
+static bool read_change(const struct img_json *one, bool is_old,
+                        struct chain_journal_file *out)
+{
+    if (!read_op(one, is_old, out)) {
+        return false;
+    }
+    if (out->op != CHAIN_JOURNAL_NAME &&
+        (!img_json_get_u64(one, "old-inode", &out->old_ino) ||
+         !img_json_get_u64(one, "old-length", &out->old_len))) {
+        return false;
+    }
+    if (out->op == CHAIN_JOURNAL_REMOVE) {
+        return true;
+    }
+    out->temp = get_bytes(one, "temporary");
+    return is_temp_valid(out) && img_json_get_u64(one, "inode", &out->ino) &&
+           img_json_get_u64(one, "length", &out->len);
+}
+
+static bool read_file(const struct img_json *one, bool decided, bool is_old,
                       size_t folders_nr, struct chain_journal_file *out)
 {
     uint64_t folder;
@@ -244,13 +347,7 @@ static bool read_file(const struct img_json *one, bool decided,
         return false;
     }
     out->folder = (size_t)folder;
-    if (!decided) {
-        return true;
-    }
-    out->temp = get_bytes(one, "temporary");
-    return out->temp && chain_journal_is_temp(out->temp, out->name) &&
-           img_json_get_u64(one, "inode", &out->ino) &&
-           img_json_get_u64(one, "length", &out->len);
+    return !decided || read_change(one, is_old, out);
 }
 
 static bool read_lists(const struct img_json *folders,
@@ -263,8 +360,8 @@ static bool read_lists(const struct img_json *folders,
         }
     }
     for (size_t i = 0; i < out->files_nr; i++) {
-        if (!read_file(img_json_at(files, i), decided, out->folders_nr,
-                       &out->files[i])) {
+        if (!read_file(img_json_at(files, i), decided, is_old_id(out->id),
+                       out->folders_nr, &out->files[i])) {
             return false;
         }
     }
@@ -277,33 +374,44 @@ static bool is_list(const struct img_json *list, size_t max)
            img_json_len(list) > 0 && img_json_len(list) <= max;
 }
 
+/* Is it a record of ID, of a version that can be read? */
+static bool is_record(const struct img_json *json, const char *id, bool decided)
+{
+    bool is_old = is_old_id(id);
+    const char *own_id = img_json_get_string(json, "id");
+    uint64_t version = 0;
+    bool is_decided;
+
+    return img_json_get_u64(json, is_old ? OLD_KEY : KEY, &version) &&
+           version == (is_old ? OLD_VERSION : VERSION) && own_id &&
+           strcmp(own_id, id + (is_old ? strlen(OLD_ID_PREFIX) : 0)) == 0 &&
+           img_json_get_bool(json, "decided", &is_decided) &&
+           is_decided == decided;
+}
+
 static int read_all(const struct img_json *json, const char *id, bool decided,
                     struct chain_journal *out, struct img_error *err)
 {
     const struct img_json *folders = img_json_get(json, "folders");
     const struct img_json *files = img_json_get(json, "files");
-    const char *own_id = img_json_get_string(json, "id");
-    uint64_t version = 0;
-    bool is_decided;
 
-    if (!img_json_get_u64(json, "imgchain-snapshot", &version) ||
-        version != VERSION || !own_id || strcmp(own_id, id) != 0 ||
-        !img_json_get_bool(json, "decided", &is_decided) ||
-        is_decided != decided || !is_list(folders, CHAIN_JOURNAL_FOLDERS_MAX) ||
+    if (!is_record(json, id, decided) ||
+        !is_list(folders, CHAIN_JOURNAL_FOLDERS_MAX) ||
         !is_list(files, CHAIN_JOURNAL_FILES_MAX)) {
-        return img_fail(err, IMG_CORRUPT,
-                        "is no record of the snapshot that it is named after");
+        return img_fail(
+            err, IMG_CORRUPT,
+            "is no record of the transaction that it is named after");
     }
     if (chain_journal_init(out, img_json_len(folders), img_json_len(files),
                            err) < 0) {
         return -1;
     }
-    memcpy(out->id, id, sizeof(out->id));
+    (void)snprintf(out->id, sizeof(out->id), "%s", id);
     if (!read_lists(folders, files, decided, out)) {
         chain_journal_fini(out);
         return img_fail(err, IMG_CORRUPT,
                         "is a damaged record: a name, folder or number in it "
-                        "cannot be what a snapshot wrote");
+                        "cannot be what a transaction wrote");
     }
     return 0;
 }

@@ -21,7 +21,7 @@ import disk  # noqa: E402
 import qcow2  # noqa: E402
 import trial  # noqa: E402
 
-RECORD = re.compile(r"(^|/)\.imgchain-snapshot-[^/]*$")
+RECORD = re.compile(r"(^|/)\.imgchain-transaction-[^/]*$")
 
 
 class Snapshot(trial.Scenario):

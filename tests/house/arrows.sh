@@ -26,6 +26,7 @@ declare -A room_of=(
     [chain/report.h]=report [chain/checks.h]=report
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
+    [chain/transaction.h]=ops
     [chain/amend.h]=ops [chain/snapshot.h]=ops [chain/inspect.h]=ops
     [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live

@@ -475,7 +475,7 @@ def case_next_run_recovers(room):
         if not any("imgchain" in name for name in room.listing()):
             raise Failed("a killed run left nothing")
         says(room.snapshot("--atomic", "--dry-run"), 1,
-             "a snapshot was cut short in this folder: recover first")
+             "a transaction was cut short in this folder: recover first")
         done = room.snapshot("--atomic")
         if name == "renameat2":
             says(done, 1, "exists already")

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal of atomic snapshots: its text, and the steps of a run.
+ * The journal of transactions: its text, and the steps of a run.
  */
 #include <errno.h>
 #include <sys/syscall.h>
 
 #include "journal_fixture.h"
+
+#define ID "transaction-0123456789abcdef"
+#define OLD_ID "snapshot-0123456789abcdef"
 
 /* So many more succeed. */
 static unsigned good_flushes = 1000;
@@ -28,7 +31,7 @@ START_TEST(test_text_keeps_every_byte)
 
     begin();
     plan();
-    memcpy(journal.id, "0123456789abcdef", 17);
+    memcpy(journal.id, ID, sizeof(ID));
     free(journal.files[0].name);
     journal.files[0].name = strdup("a \n%41\xff\xc3\xa4\"\\");
     journal.files[0].temp = NULL;
@@ -53,7 +56,7 @@ START_TEST(test_text_keeps_the_decision)
 
     begin();
     plan();
-    memcpy(journal.id, "0123456789abcdef", 17);
+    memcpy(journal.id, ID, sizeof(ID));
     for (size_t i = 0; i < 2; i++) {
         journal.files[i].temp = strdup(i ? TEMP_B : TEMP_A);
         journal.files[i].ino = UINT64_MAX - 7;
@@ -74,29 +77,29 @@ START_TEST(test_text_keeps_the_decision)
 }
 END_TEST
 
-#define ID "0123456789abcdef"
 #define HEAD(decided)                                                          \
-    "{\"imgchain-snapshot\":1,\"id\":\"" ID "\",\"decided\":" decided ","
+    "{\"imgchain-transaction\":2,\"id\":\"" ID "\",\"decided\":" decided ","
 #define FOLDER "\"folders\":[{\"path\":\"/x\",\"inode\":1}],"
 #define FILE_OF(name, temp)                                                    \
     "\"files\":[{\"folder\":0,\"name\":\"" name "\",\"temporary\":\"" temp     \
-    "\",\"inode\":1,\"length\":1}]}"
+    "\",\"change\":\"name\",\"inode\":1,\"length\":1}]}"
 
 START_TEST(test_text_refuses_what_no_run_wrote)
 {
     static const char foreign[] =
-        "is no record of the snapshot that it is named after";
+        "is no record of the transaction that it is named after";
     static const char damaged[] =
         "is a damaged record: a name, folder or number in it cannot be what a "
-        "snapshot wrote";
+        "transaction wrote";
     static const struct {
         const char *text, *why;
     } cases[] = {
         {"{", "is a damaged record: it is no JSON text"},
         {"", "is a damaged record: it is no JSON text"},
         {"[]", foreign},
-        {"{\"imgchain-snapshot\":2}", foreign},
-        {"{\"imgchain-snapshot\":1,\"id\":\"0123456789abcdee\"}", foreign},
+        {"{\"imgchain-transaction\":3}", foreign},
+        {"{\"imgchain-transaction\":2,\"id\":\"transaction-0123456789abcdee\"}",
+         foreign},
         {HEAD("false") FOLDER FILE_OF("a", TEMP_A), foreign},
         {HEAD("true") "\"folders\":[]," FILE_OF("a", TEMP_A), foreign},
         {HEAD("true") FOLDER "\"files\":[]}", foreign},
@@ -117,9 +120,10 @@ START_TEST(test_text_refuses_what_no_run_wrote)
         {HEAD("true") FOLDER FILE_OF("a", TEMP_B), damaged},
         {HEAD("true") FOLDER FILE_OF("a", "/etc/.a.imgchain-abcdef"), damaged},
         {HEAD("true") FOLDER FILE_OF("a", ".a.imgchain-abcde/"), damaged},
-        {HEAD("true") FOLDER "\"files\":[{\"folder\":1,\"name\":\"a\","
-                             "\"temporary\":\"" TEMP_A
-                             "\",\"inode\":1,\"length\":1}]}",
+        {HEAD("true") FOLDER
+         "\"files\":[{\"folder\":1,\"name\":\"a\","
+         "\"temporary\":\"" TEMP_A
+         "\",\"change\":\"name\",\"inode\":1,\"length\":1}]}",
          damaged},
         {HEAD("true") FOLDER "\"files\":[{\"folder\":0,\"name\":\"a\","
                              "\"temporary\":\"" TEMP_A
@@ -154,7 +158,7 @@ START_TEST(test_text_is_bounded)
     ck_assert_ptr_null(chain_journal_encode(&journal, false, &err));
     ck_assert_int_eq(err.code, IMG_LIMIT);
     ck_assert_str_eq(err.text,
-                     "too many or too long names for one atomic snapshot: its "
+                     "too many or too long names for one transaction: its "
                      "journal would have more than 65536 bytes");
     chain_journal_fini(&journal);
     end();
@@ -191,12 +195,10 @@ START_TEST(test_record_names)
         ck_assert_int_eq((int)kind, i);
         ck_assert_str_eq(id, ID);
     }
-    ck_assert(!chain_record_parse(".imgchain-snapshot-" ID, &kind, id));
-    ck_assert(
-        !chain_record_parse(".imgchain-snapshot-" ID ".journalx", &kind, id));
+    ck_assert(!chain_record_parse(".imgchain-" ID, &kind, id));
+    ck_assert(!chain_record_parse(".imgchain-" ID ".journalx", &kind, id));
     ck_assert(!chain_record_parse(".imgchain-snapshot-0.journal", &kind, id));
-    ck_assert(
-        !chain_record_parse("imgchain-snapshot-" ID ".journal", &kind, id));
+    ck_assert(!chain_record_parse("imgchain-" ID ".journal", &kind, id));
 }
 END_TEST
 
@@ -245,7 +247,7 @@ START_TEST(test_records_stay_when_files_may)
     chain_journal_abandon(&journal, &err);
     snprintf(text, sizeof(text),
              "cancelled; a power loss may bring its files back, its records "
-             "are kept in \"%s\", the next snapshot removes both",
+             "are kept in \"%s\", a recovery removes both",
              dirs[0]);
     ck_assert_str_eq(err.text, text);
     ck_assert_int_eq(err.code, IMG_CANCELLED);
@@ -290,7 +292,7 @@ START_TEST(test_decision_that_may_be_stable_is_kept)
     good_flushes = 3;
     snprintf(text, sizeof(text),
              "cannot flush the folder: Input/output error; a power loss may "
-             "bring the journal of the snapshot back, its files and records "
+             "bring the journal of the transaction back, its files and records "
              "are kept in \"%s\", recover there",
              dirs[0]);
     unit_fails(chain_journal_decide(&journal, &is_kept, &err), &err, IMG_IO,
@@ -358,7 +360,7 @@ START_TEST(test_unfinished_run_says_how_to_go_on)
     make("y/b", "somebody else's");
     snprintf(text, sizeof(text),
              "exists already: a file of that name appeared meanwhile; the "
-             "snapshot is decided, its journal is kept in \"%s\", recover "
+             "transaction is decided, its journal is kept in \"%s\", recover "
              "there",
              dirs[0]);
     unit_fails(chain_journal_finish(&journal, &is_undone, &err), &err,

@@ -25,9 +25,9 @@ START_TEST(test_live_run_is_left_alone)
     begin();
     run_to_decision();
     recover_fails("x", IMG_LOCKED, "x",
-                  "a snapshot is being taken in this folder right now");
+                  "a transaction is under way in this folder right now");
     recover_fails("y", IMG_LOCKED, "y",
-                  "a snapshot is being taken in this folder right now");
+                  "a transaction is under way in this folder right now");
     unit_ok(chain_journal_recover("x", &by_the_way, &err), &err);
     unit_ok(chain_journal_recover("y", &by_the_way, &err), &err);
     ck_assert_str_eq(told, "");
@@ -49,7 +49,7 @@ START_TEST(test_dead_before_the_decision_is_undone)
     ck_assert_int_eq(symlink("a", "x/.a.imgchain-link00"), 0);
     die();
     unit_fails(chain_journal_recover("x", &dry, &err), &err, IMG_CHANGED,
-               "a snapshot was cut short in this folder: recover first");
+               "a transaction was cut short in this folder: recover first");
     recover("x", TEMP_A " removed;" TEMP_B " removed;");
     expect(".a.imgchain-ABCDEF .a.imgchain-link00 .c.imgchain-abcdef a ", "");
     recover("x", "");
@@ -148,7 +148,7 @@ START_TEST(test_taken_name_is_told)
     die();
     make("x/a", "somebody else's");
     recover_fails("x", IMG_USAGE, "x/a",
-                  "a snapshot that was decided is to have this name, and "
+                  "a transaction that was decided is to have this name, and "
                   "another file has it: move that one away, then recover");
     expect(TEMP_A " JOURNAL POINTER a ", TEMP_B " POINTER ");
     ck_assert_int_eq(rename("x/a", "x/aside"), 0);
@@ -164,9 +164,9 @@ START_TEST(test_torn_record_was_never_followed)
     run_to_records();
     ck_assert_int_eq(truncate(record("y", CHAIN_RECORD_POINTER), 30), 0);
     recover_fails("x", IMG_LOCKED, "x",
-                  "a snapshot is being taken in this folder right now");
+                  "a transaction is under way in this folder right now");
     recover_fails("y", IMG_LOCKED, "y",
-                  "a snapshot is being taken in this folder right now");
+                  "a transaction is under way in this folder right now");
     die();
     recover("y", "");
     expect("POINTER ", "");
@@ -251,6 +251,39 @@ START_TEST(test_other_folder_that_is_gone_holds_nothing)
 }
 END_TEST
 
+/* Records as they were written before there were changes of other kinds. */
+START_TEST(test_old_records)
+{
+    static const char id[] = "snapshot-0123456789abcdef";
+    char text[2048];
+    struct stat st;
+
+    begin();
+    make("x/" TEMP_A, "contents of a");
+    ck_assert_int_eq(stat("x/" TEMP_A, &st), 0);
+    ino_t file_ino = st.st_ino;
+    ck_assert_int_eq(stat("x", &st), 0);
+    for (int decided = 0; decided <= 1; decided++) {
+        snprintf(text, sizeof(text),
+                 "{\"imgchain-snapshot\":1,\"id\":\"0123456789abcdef\","
+                 "\"decided\":%s,\"folders\":[{\"path\":\"%s\","
+                 "\"inode\":%ju}],\"files\":[{\"folder\":0,"
+                 "\"name\":\"a\",\"temporary\":\"" TEMP_A "\","
+                 "\"inode\":%ju,\"length\":13}]}",
+                 decided ? "true" : "false", dirs[0], (uintmax_t)st.st_ino,
+                 (uintmax_t)file_ino);
+        memcpy(journal.id, id, sizeof(id));
+        const char *name =
+            record("x", decided ? CHAIN_RECORD_JOURNAL : CHAIN_RECORD_POINTER);
+        make(name, text);
+        ck_assert_int_eq(chmod(name, 0600), 0);
+    }
+    recover("x", "a finished;");
+    expect("a ", "");
+    end();
+}
+END_TEST
+
 /* ---- Records that others put there. */
 
 START_TEST(test_foreign_file_is_not_named)
@@ -260,16 +293,17 @@ START_TEST(test_foreign_file_is_not_named)
     die();
     ck_assert_int_eq(rename("y/" TEMP_B, "y/aside"), 0);
     make("y/" TEMP_B, "contents of c");
-    recover_fails("x", IMG_CHANGED, "y/" TEMP_B,
-                  "is not the file that the journal of the snapshot tells of");
+    recover_fails(
+        "x", IMG_CHANGED, "y/" TEMP_B,
+        "is not the file that the journal of the transaction tells of");
     ck_assert_int_eq(unlink("y/" TEMP_B), 0);
     ck_assert_int_eq(symlink("aside", "y/" TEMP_B), 0);
     unit_fails(chain_journal_recover("x", &asked, &err), &err, IMG_CHANGED,
-               "is not the file that the journal of the snapshot tells of");
+               "is not the file that the journal of the transaction tells of");
     ck_assert_int_eq(unlink("y/" TEMP_B), 0);
     ck_assert_int_eq(link("y/aside", "y/" TEMP_B), 0);
     unit_fails(chain_journal_recover("x", &asked, &err), &err, IMG_CHANGED,
-               "is not the file that the journal of the snapshot tells of");
+               "is not the file that the journal of the transaction tells of");
     ck_assert_int_eq(unlink("y/aside"), 0);
     told[0] = '\0';
     recover("x", "a finished;b finished;");
@@ -279,7 +313,7 @@ END_TEST
 
 START_TEST(test_record_that_is_no_plain_file)
 {
-    static const char text[] = "is named like the record of a snapshot, but "
+    static const char text[] = "is named like the record of a transaction, but "
                                "is no small file with one name";
     const char *name;
 
@@ -330,7 +364,7 @@ START_TEST(test_another_user_s_record)
     const char *name = record("x", CHAIN_RECORD_POINTER);
     ck_assert_int_eq(chown(name, 4321, 4321), 0);
     recover_fails("x", IMG_DENIED, name,
-                  "is the record of a snapshot of user 4321: only that user "
+                  "is the record of a transaction of user 4321: only that user "
                   "can go on with it");
     unit_ok(chain_journal_recover("x", &by_the_way, &err), &err);
     expect(TEMP_A " POINTER ", TEMP_B " POINTER ");
@@ -380,7 +414,7 @@ UNIT_SUITE("journal_recover", test_nothing_to_recover,
            test_unnamed_journal_goes, test_lone_journal_is_finished,
            test_lone_pointer_undoes_its_own,
            test_folder_of_the_journal_is_needed,
-           test_other_folder_that_is_gone_holds_nothing,
+           test_other_folder_that_is_gone_holds_nothing, test_old_records,
            test_foreign_file_is_not_named, test_record_that_is_no_plain_file,
            test_damaged_journal_decides_nothing, test_another_user_s_record,
            test_nothing_is_undone_before_a_flush,

@@ -295,7 +295,7 @@ START_TEST(test_plan_does_not_recover)
     folder = realpath("x", NULL);
     request.dry_run = true;
     unit_fails(chain_snapshot(&request, &result, &err), &err, IMG_CHANGED,
-               "a snapshot was cut short in this folder: recover first");
+               "a transaction was cut short in this folder: recover first");
     ck_assert_str_eq(err.path, folder);
     chain_snapshot_result_fini(&result);
     unit_ok(chain_snapshot_recover("y", on_recovered, told, &err), &err);

@@ -91,6 +91,12 @@ class NameChange:
             if names.get(call.path) == self.file:
                 del names[call.path]
 
+    def apply_folder(self, folders):
+        if self.call.kind == Kind.MKDIR:
+            folders.add(self.call.path)
+        elif self.call.kind == Kind.RMDIR:
+            folders.discard(self.call.path)
+
     def folders(self):
         paths = [self.call.path]
         if self.call.path2:
@@ -102,14 +108,15 @@ class State:
     """What a disk may hold: names, and for each file the changes that
     reached it, in the order of the calls."""
 
-    def __init__(self, history, names, changes, label):
+    def __init__(self, history, names, changes, label, folders):
         self.history = history
+        self.folders = folders  # that were made meanwhile
         self.names = names      # path -> file id
         self.changes = changes  # file id -> tuple of Change
         self.label = label
 
     def key(self):
-        return (frozenset(self.names.items()),
+        return (frozenset(self.names.items()), frozenset(self.folders),
                 frozenset((file, tuple(c.key for c in changes))
                           for file, changes in self.changes.items()
                           if changes))
@@ -190,14 +197,20 @@ class History:
     def state(self, events, label):
         """What is there after EVENTS and no others, in this order."""
         names = dict(self.first_names)
-        changes = {}
+        changes, folders = {}, set()
         for event in events:
             if isinstance(event, NameChange):
                 event.apply(names)
+                event.apply_folder(folders)
             elif isinstance(event, Change):
                 changes.setdefault(event.file, []).append(event)
+        there = {"", *self.first_folders, *folders}
+        # What lies in a folder that is not there is lost with it.
+        names = {name: file for name, file in names.items()
+                 if os.path.dirname(name) in there}
         return State(self, names,
-                     {file: tuple(c) for file, c in changes.items()}, label)
+                     {file: tuple(c) for file, c in changes.items()}, label,
+                     folders)
 
 
 class Flush:

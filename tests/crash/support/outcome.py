@@ -55,7 +55,7 @@ class Judge(trial.Scenario):
 
     def recovered(self, state):
         """What the journal of an unfinished snapshot leads to."""
-        if any("imgchain-snapshot" in name for name in state.paths()):
+        if any("imgchain-transaction" in name for name in state.paths()):
             done = calls.run(self.folder, ["snapshot", "-q", "--recover", "."])
             if done.returncode != 0:
                 raise trial.Wrong(f"--recover: {done.stderr}")

@@ -302,7 +302,7 @@ def write_state(state, folder):
     """Make FOLDER hold STATE and nothing else."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    for name in state.history.first_folders:
+    for name in [*state.history.first_folders, *state.folders]:
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     write_files(state, folder)
 
