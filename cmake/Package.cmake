@@ -58,6 +58,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/pivot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/preflight.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/redefine.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/relocate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h

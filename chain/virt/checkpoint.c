@@ -44,15 +44,14 @@ static void read_disk(struct virt_reader *reader, const struct virt_node *node,
     reader->subject_kind = "disk";
     reader->subject = out->name;
     if (!out->name) {
-        virt_refuse(reader, node, VIRT_XML_ERROR,
+        virt_refuse(reader, node, VIRT_SCHEMA,
                     "<%s> in <disks> has no name=", node->name);
     }
-    out->checkpoint =
-        virt_word(reader, node, "checkpoint", kinds, VIRT_XML_ERROR);
+    out->checkpoint = virt_word(reader, node, "checkpoint", kinds, VIRT_SCHEMA);
     out->bitmap = virt_copy_attribute(reader, node, "bitmap");
     if (out->bitmap && out->checkpoint &&
         strcmp(out->checkpoint, "bitmap") != 0) {
-        virt_refuse(reader, node, VIRT_XML_ERROR,
+        virt_refuse(reader, node, VIRT_SCHEMA,
                     "<disk> has bitmap='%s' with checkpoint='%s'", out->bitmap,
                     out->checkpoint);
     }

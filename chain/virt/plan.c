@@ -106,18 +106,35 @@ bool plan_is_local(const struct chain_virt_source *source)
            source->type == CHAIN_VIRT_SOURCE_BLOCK;
 }
 
+static bool is_disk(const struct chain_virt_disk *disk, const char *name)
+{
+    const char *own = name[0] == '/' ? disk->top.source.path : disk->target;
+
+    return own && strcmp(own, name) == 0;
+}
+
 int plan_find_disk(const struct chain_virt_domain *domain, const char *name)
 {
     for (size_t i = 0; name && i < domain->disks_nr; i++) {
-        const struct chain_virt_disk *disk = &domain->disks[i];
-        const char *path = disk->top.source.path;
-
-        if ((disk->target && strcmp(disk->target, name) == 0) ||
-            (name[0] == '/' && path && strcmp(path, name) == 0)) {
+        if (is_disk(&domain->disks[i], name)) {
             return (int)i;
         }
     }
     return -1;
+}
+
+int plan_find_sole_disk(const struct chain_virt_domain *domain,
+                        const char *name)
+{
+    int found = plan_find_disk(domain, name);
+    size_t i = found < 0 || name[0] != '/' ? domain->disks_nr : (size_t)found;
+
+    for (i++; i < domain->disks_nr; i++) {
+        if (is_disk(&domain->disks[i], name)) {
+            return -1;
+        }
+    }
+    return found;
 }
 
 struct chain_preflight_task *plan_task(struct planner *p)
@@ -222,7 +239,7 @@ void plan_xml(struct planner *p)
 
     plan_begin(p, "libvirt-xml");
     tell_refusals(p, &request->domain->refusals, request->domain->file);
-    if (request->snapshot) {
+    if (request->snapshot && !plan_has(p, CHAIN_VIRT_REDEFINE)) {
         tell_refusals(p, &request->snapshot->refusals, request->snapshot->file);
     }
     if (request->copy_refusals) {

@@ -33,7 +33,7 @@ static enum snapshot_place place_of(const char *word)
     return PLACE_UNSAID;
 }
 
-static bool is_readonly(const struct chain_virt_disk *disk)
+bool plan_is_readonly(const struct chain_virt_disk *disk)
 {
     return disk->is_readonly ||
            (disk->device && strcmp(disk->device, "cdrom") == 0);
@@ -44,111 +44,135 @@ static enum snapshot_place domain_place(const struct chain_virt_disk *disk)
 {
     enum snapshot_place place = place_of(disk->snapshot);
 
-    return place == PLACE_UNSAID && is_readonly(disk) ? PLACE_NO : place;
-}
-
-static enum snapshot_place default_place(const struct planner *p)
-{
-    return plan_has(p, CHAIN_VIRT_DISK_ONLY) || p->memory == PLACE_EXTERNAL
-               ? PLACE_EXTERNAL
-               : PLACE_INTERNAL;
+    return place == PLACE_UNSAID && plan_is_readonly(disk) ? PLACE_NO : place;
 }
 
 static enum snapshot_place
-asked_place(const struct planner *p,
+asked_place(const struct plan_alignment *a,
             const struct chain_virt_snapshot_disk *asked,
             const struct chain_virt_disk *disk)
 {
     enum snapshot_place place = place_of(asked->snapshot);
+    enum snapshot_place own = domain_place(disk);
 
     if (place == PLACE_UNSAID &&
-        (asked->dest.source.path || asked->dest.format)) {
-        place = PLACE_EXTERNAL;
+        (asked->dest.source.path || asked->dest.source.name ||
+         asked->dest.format)) {
+        return PLACE_EXTERNAL;
     }
-    if (place == PLACE_UNSAID) {
-        place = domain_place(disk);
+    if (place != PLACE_UNSAID) {
+        return place;
     }
-    return place == PLACE_UNSAID ? default_place(p) : place;
+    return own == PLACE_NO ||
+                   (own != PLACE_UNSAID && a->fallback != PLACE_INTERNAL)
+               ? own
+               : a->fallback;
 }
 
-/* In a snapshot that is internal every disk is so, or takes no part. */
-static bool is_mismatch(const struct planner *p, enum snapshot_place place)
+/* In a snapshot that is internal every disk is so, but for those that the
+   domain keeps out of all. */
+static bool is_mismatch(const struct plan_alignment *a,
+                        enum snapshot_place place,
+                        const struct chain_virt_disk *disk)
 {
-    return default_place(p) == PLACE_INTERNAL && place != PLACE_INTERNAL &&
-           place != PLACE_NO;
+    return a->fallback == PLACE_INTERNAL && place != PLACE_INTERNAL &&
+           !(place == PLACE_NO && domain_place(disk) == PLACE_NO);
 }
 
-static bool align_one(struct planner *p,
+static struct chain_check *judge_place(struct planner *p,
+                                       const struct plan_alignment *a, int idx)
+{
+    const struct chain_virt_disk *disk = &a->domain->disks[idx];
+    const struct chain_virt_source *source = &a->asked[idx]->dest.source;
+
+    if (is_mismatch(a, a->places[idx], disk)) {
+        return plan_refuse(
+            p, disk->target, "CONFIG_UNSUPPORTED",
+            "the snapshot as a whole is internal, and so has each of its "
+            "disks to be, if it has no snapshot='no' in the domain: an "
+            "external one is asked for with --disk-only, or with external "
+            "memory");
+    }
+    if ((source->path || source->name) && a->places[idx] != PLACE_EXTERNAL) {
+        return plan_refuse(p, disk->target, "CONFIG_UNSUPPORTED",
+                           "a file is named, which an external snapshot "
+                           "alone has");
+    }
+    return NULL;
+}
+
+static bool align_one(struct planner *p, const struct plan_alignment *a,
                       const struct chain_virt_snapshot_disk *asked)
 {
-    const struct chain_virt_domain *domain = p->request->domain;
-    const char *file = p->request->snapshot->file;
-    int idx = plan_find_disk(domain, asked->name);
+    int idx = plan_find_sole_disk(a->domain, asked->name);
     char shown[CHAIN_SHOWN_LEN];
-    struct chain_check *check = NULL;
+    struct chain_check *check;
 
     if (idx < 0) {
         check = plan_refuse(p, asked->name, "CONFIG_UNSUPPORTED",
                             "the domain has no disk \"%s\"",
                             chain_shown(asked->name ? asked->name : "", shown));
-    } else if (p->asked[idx]) {
-        check = plan_refuse(p, domain->disks[idx].target, "CONFIG_UNSUPPORTED",
-                            "the request names the disk twice");
+    } else if (a->asked[idx]) {
+        check =
+            plan_refuse(p, a->domain->disks[idx].target, "CONFIG_UNSUPPORTED",
+                        "the request names the disk twice");
     } else {
-        p->asked[idx] = asked;
-        p->places[idx] = asked_place(p, asked, &domain->disks[idx]);
-        if (is_mismatch(p, p->places[idx])) {
-            check = plan_refuse(
-                p, domain->disks[idx].target, "CONFIG_UNSUPPORTED",
-                "the snapshot as a whole is internal, and so has each of its "
-                "disks to be: an external one is asked for with --disk-only, "
-                "or with external memory");
-        } else if (asked->dest.source.path &&
-                   p->places[idx] != PLACE_EXTERNAL) {
-            check =
-                plan_refuse(p, domain->disks[idx].target, "CONFIG_UNSUPPORTED",
-                            "a file is named, which an external snapshot "
-                            "alone has");
-        }
+        a->asked[idx] = asked;
+        a->places[idx] = asked_place(a, asked, &a->domain->disks[idx]);
+        check = judge_place(p, a, idx);
     }
     if (check) {
-        plan_found_line(p, check, file, asked->line);
+        plan_found_line(p, check, a->snapshot->file, asked->line);
     }
     return !check;
 }
 
-static void place_unlisted(struct planner *p)
+static void place_unlisted(const struct plan_alignment *a)
 {
-    const struct chain_virt_domain *domain = p->request->domain;
+    for (size_t i = 0; i < a->domain->disks_nr; i++) {
+        const struct chain_virt_disk *disk = &a->domain->disks[i];
 
-    for (size_t i = 0; i < domain->disks_nr; i++) {
-        const struct chain_virt_disk *disk = &domain->disks[i];
-
-        if (p->asked[i]) {
+        if (a->asked[i]) {
             continue;
         }
-        p->places[i] =
+        a->places[i] =
             plan_is_empty(&disk->top.source) ? PLACE_NO : domain_place(disk);
-        if (p->places[i] == PLACE_UNSAID) {
-            p->places[i] = default_place(p);
+        if (a->places[i] == PLACE_UNSAID) {
+            a->places[i] = a->fallback;
         }
     }
 }
 
-void plan_align(struct planner *p)
+bool plan_align_disks(struct planner *p, const struct plan_alignment *a)
 {
-    const struct chain_virt_snapshot *snapshot = p->request->snapshot;
-    bool is_good = snapshot->disks_nr <= p->request->domain->disks_nr;
+    const struct chain_virt_snapshot *snapshot = a->snapshot;
+    bool is_good = true;
 
-    if (!is_good) {
+    if (snapshot->disks_nr > a->domain->disks_nr) {
         plan_refuse(p, NULL, "CONFIG_UNSUPPORTED",
                     "%zu disks are asked for, and the domain has %zu",
-                    snapshot->disks_nr, p->request->domain->disks_nr);
-        return;
+                    snapshot->disks_nr, a->domain->disks_nr);
+        return false;
     }
     for (size_t i = 0; i < snapshot->disks_nr; i++) {
-        is_good &= align_one(p, &snapshot->disks[i]);
+        is_good &= align_one(p, a, &snapshot->disks[i]);
     }
-    place_unlisted(p);
-    p->is_aligned = is_good;
+    place_unlisted(a);
+    return is_good;
+}
+
+void plan_align(struct planner *p)
+{
+    const struct plan_alignment alignment = {
+        .domain = p->request->domain,
+        .snapshot = p->request->snapshot,
+        .fallback =
+            plan_has(p, CHAIN_VIRT_DISK_ONLY) || p->memory == PLACE_EXTERNAL
+                ? PLACE_EXTERNAL
+                : PLACE_INTERNAL,
+        .asked = p->asked,
+        .places = p->places,
+    };
+
+    p->is_aligned = plan_align_disks(p, &alignment);
 }

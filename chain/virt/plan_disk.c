@@ -35,9 +35,7 @@ static char *made_up_name(struct planner *p, const struct chain_virt_disk *disk)
     return made;
 }
 
-/* Why libvirt can make up no name; NULL: it can. */
-static const char *unnamed_why(const struct planner *p,
-                               const struct chain_virt_disk *disk)
+const char *plan_unnamed_why(const struct chain_virt_disk *disk)
 {
     const char *path = disk->top.source.path;
     struct stat st;
@@ -46,22 +44,22 @@ static const char *unnamed_why(const struct planner *p,
         return "libvirt can make up no name for the overlay of a disk without "
                "a path";
     }
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
-        return "libvirt makes up no name for the overlay of a disk that is no "
-               "regular file";
-    }
-    return p->request->snapshot->name
-               ? NULL
-               : "no file is named, and without the snapshot's name there is "
-                 "no telling what libvirt would call it";
+    return stat(path, &st) != 0 || !S_ISREG(st.st_mode)
+               ? "libvirt makes up no name for the overlay of a disk that is "
+                 "no regular file"
+               : NULL;
 }
 
 static bool make_up(struct planner *p, size_t idx,
                     struct chain_preflight_task *task)
 {
     const struct chain_virt_disk *disk = &p->request->domain->disks[idx];
-    const char *why = unnamed_why(p, disk);
+    const char *why = plan_unnamed_why(disk);
 
+    if (!why && !p->request->snapshot->name) {
+        why = "no file is named, and without the snapshot's name there is no "
+              "telling what libvirt would call it";
+    }
     if (why) {
         plan_refuse(p, disk->target, "CONFIG_UNSUPPORTED", "%s", why);
         return false;

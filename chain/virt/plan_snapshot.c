@@ -27,7 +27,7 @@ static void refuse_without(struct planner *p, unsigned flag, const char *name,
     }
 }
 
-void plan_snapshot_flags(struct planner *p)
+void plan_judge_flags(struct planner *p)
 {
     plan_begin(p, "libvirt-flags");
     refuse_without(p, CHAIN_VIRT_CURRENT, "current", CHAIN_VIRT_REDEFINE,
@@ -38,6 +38,11 @@ void plan_snapshot_flags(struct planner *p)
     refuse_without(p, CHAIN_VIRT_QUIESCE, "quiesce", CHAIN_VIRT_DISK_ONLY,
                    "disk-only");
     refuse_pair(p, CHAIN_VIRT_LIVE, "live", CHAIN_VIRT_REDEFINE, "redefine");
+}
+
+void plan_snapshot_flags(struct planner *p)
+{
+    plan_judge_flags(p);
     plan_end(p, "libvirt takes the flags together");
 
     plan_begin(p, "request-halt");

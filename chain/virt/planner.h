@@ -33,6 +33,16 @@ struct planner {
     bool is_aligned; /* the two above can be relied on */
 };
 
+/* The disks that a snapshot lists, laid over those of a domain. */
+struct plan_alignment {
+    const struct chain_virt_domain *domain;
+    const struct chain_virt_snapshot *snapshot;
+    enum snapshot_place fallback; /* of a disk of which nothing is said */
+    /* As in a planner, of each disk of the domain; zeroed before. */
+    const struct chain_virt_snapshot_disk **asked;
+    enum snapshot_place *places;
+};
+
 void plan_begin(struct planner *p, const char *id);
 /* Ends it; GOOD is said when nothing else was. */
 void plan_end(struct planner *p, const char *good);
@@ -60,9 +70,18 @@ static inline bool plan_has(const struct planner *p, unsigned flags)
 /* The domain's disk that NAME means to libvirt: its target, or its source's
    path. -1: none. */
 int plan_find_disk(const struct chain_virt_domain *domain, const char *name);
+/* The same for a snapshot or checkpoint: a path that two disks have is
+   neither's. */
+int plan_find_sole_disk(const struct chain_virt_domain *domain,
+                        const char *name);
 
 bool plan_is_empty(const struct chain_virt_source *source);
+bool plan_is_readonly(const struct chain_virt_disk *disk); /* plan_align.c */
 bool plan_is_local(const struct chain_virt_source *source);
+
+/* Why libvirt can make up no name for the overlay of DISK; NULL: it can. It
+   looks at its source, by stat(2). plan_disk.c */
+const char *plan_unnamed_why(const struct chain_virt_disk *disk);
 
 /* Room for one task more, zeroed; NULL when memory has run out. */
 struct chain_preflight_task *plan_task(struct planner *p);
@@ -84,8 +103,11 @@ bool plan_is_judged(struct planner *p, const struct chain_virt_disk *disk,
 void plan_xml(struct planner *p);
 void plan_snapshot(struct planner *p);
 void plan_snapshot_flags(struct planner *p);
+void plan_judge_flags(struct planner *p);    /* what fails, alone */
 void plan_snapshot_disks(struct planner *p); /* plan_disk.c */
 void plan_align(struct planner *p);          /* plan_align.c; needs memory */
+/* Returns whether nothing is wrong; only then the places can be relied on. */
+bool plan_align_disks(struct planner *p, const struct plan_alignment *a);
 void plan_redefine(struct planner *p);
 void plan_copy(struct planner *p);
 

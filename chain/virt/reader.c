@@ -198,7 +198,8 @@ bool virt_is_uuid(const char *text)
 bool virt_child_number(struct virt_reader *reader, const struct virt_node *node,
                        const char *name, int64_t *out)
 {
-    IMG_AUTO(img_free_ptr) char *text = virt_copy_child(reader, node, name);
+    char *text = virt_copy_child(reader, node, name);
+    bool is_number;
     char *end;
 
     if (!text) {
@@ -206,5 +207,7 @@ bool virt_child_number(struct virt_reader *reader, const struct virt_node *node,
     }
     errno = 0;
     *out = strtoll(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0';
+    is_number = errno == 0 && end != text && *end == '\0';
+    free(text);
+    return is_number;
 }

@@ -29,6 +29,7 @@ struct virt_reader {
 #define VIRT_XML_ERROR "XML_ERROR"
 #define VIRT_CONFIG "CONFIG_UNSUPPORTED"
 #define VIRT_INTERNAL "INTERNAL_ERROR"
+#define VIRT_SCHEMA "XML_INVALID_SCHEMA"
 
 /* libvirt refuses what stands at NODE's line, with its error ID. */
 void virt_refuse(struct virt_reader *reader, const struct virt_node *node,

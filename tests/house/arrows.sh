@@ -31,7 +31,8 @@ declare -A room_of=(
     [chain/relocate.h]=ops
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
-    [chain/rewrite.h]=virt [chain/metadata.h]=virt)
+    [chain/rewrite.h]=virt [chain/metadata.h]=virt
+    [chain/redefine.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'
