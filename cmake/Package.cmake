@@ -47,6 +47,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/libimg/include/img/visibility.h
   DESTINATION ${headers}/img)
 install(FILES
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/abi.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/amend.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/chain.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/compare.h
@@ -61,6 +62,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/redefine.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/relocate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/saved.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/snapshot.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/transaction.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h

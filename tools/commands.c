@@ -6,6 +6,7 @@
 
 #include "metadata/metadata.h"
 #include "nearest.h"
+#include "saved/saved.h"
 #include "values.h"
 
 #define QEMU_CODES "Exit codes: 0 done, 1 failed, 2 bad usage."
@@ -378,6 +379,74 @@ const struct command commands[] = {
         .max_operands = -1,
         .usage_exit = EXIT_USAGE,
         .run = cmd_metadata_show,
+    },
+    {
+        .name = "saved-image",
+        .verb = "dumpxml",
+        .summary = "Print the XML of a saved domain",
+        .operands = "FILE",
+        .example = "imgchain saved-image dumpxml web1.save",
+        .notes = QEMU_CODES,
+        .options = saved_dumpxml_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE,
+        .values_len = sizeof(struct saved_dumpxml_values),
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_saved_dumpxml,
+    },
+    {
+        .name = "saved-image",
+        .verb = "define",
+        .summary = "Give saved domains other XML, or other paths in it",
+        .operands = "FILE XML | --map OLD=NEW FILE...",
+        .example = "imgchain saved-image define --map /old=/new web1.save "
+                   "db1.save",
+        .notes = "XML is a file, or - for standard input.\n\n" QEMU_CODES,
+        .options = saved_define_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct saved_change_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_saved_define,
+        .fini = saved_change_fini,
+    },
+    {
+        .name = "saved-image",
+        .verb = "edit",
+        .summary = "Edit the XML of a saved domain",
+        .operands = "FILE",
+        .example = "EDITOR=nano imgchain saved-image edit web1.save",
+        .notes = "The editor is $VISUAL, $EDITOR or vi. What is refused is "
+                 "edited again, or kept.\n\n" QEMU_CODES,
+        .options = saved_edit_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct saved_change_values),
+        .min_operands = 1,
+        .max_operands = 1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_saved_edit,
+        .fini = saved_change_fini,
+    },
+    {
+        .name = "saved-image",
+        .verb = "check",
+        .summary = "Would saved domains come back?",
+        .operands = "FILE...",
+        .example = "imgchain saved-image check "
+                   "/var/lib/libvirt/qemu/save/*.save",
+        .notes = VALIDATE_CODES,
+        .options = saved_check_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD,
+        .values_len = sizeof(struct saved_check_values),
+        .min_operands = 1,
+        .max_operands = -1,
+        .usage_exit = EXIT_NOT_JUDGED,
+        .limit_exit = EXIT_NOT_JUDGED,
+        .run = cmd_saved_check,
     },
     {.name = NULL},
 };

@@ -47,7 +47,7 @@ static void put_command(struct output *out, const struct command *command)
     (void)snprintf(name, sizeof(name), "%s%s%s", command->name,
                    command->verb ? " " : "",
                    command->verb ? command->verb : "");
-    output_printf(out, "  %-18s %s\n", name, command->summary);
+    output_printf(out, "  %-19s  %s\n", name, command->summary);
 }
 
 int help_all(void)

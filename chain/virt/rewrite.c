@@ -215,18 +215,6 @@ static void rename_domain(struct rewriter *to, const struct virt_node *node)
     }
 }
 
-/* The element that begins next. */
-static const struct virt_node *next_of(const struct virt_node *node)
-{
-    if (node->first) {
-        return node->first;
-    }
-    while (node && !node->next) {
-        node = node->parent;
-    }
-    return node ? node->next : NULL;
-}
-
 /* ---- The text. */
 
 /* The edit of this attribute, or NULL; ATTRIBUTE NULL: of the text. */
@@ -402,7 +390,7 @@ static int rewrite(const char *text, size_t len, const struct virt_tree *tree,
         return -1;
     }
     for (const struct virt_node *node = tree->root; node;
-         node = next_of(node)) {
+         node = virt_next(node)) {
         move_paths(rewriter, node);
         rename_domain(rewriter, node);
     }

@@ -37,6 +37,17 @@ const struct virt_node *virt_same(const struct virt_node *node)
     return find(node->next, node->name);
 }
 
+const struct virt_node *virt_next(const struct virt_node *node)
+{
+    if (node->first) {
+        return node->first;
+    }
+    while (node && !node->next) {
+        node = node->parent;
+    }
+    return node ? node->next : NULL;
+}
+
 const char *virt_attribute(const struct virt_node *node, const char *name)
 {
     for (size_t i = 0; node && i < node->attributes_nr; i++) {

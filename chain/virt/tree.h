@@ -49,6 +49,8 @@ const struct virt_node *virt_child(const struct virt_node *node,
                                    const char *name);
 /* The next one after NODE of the same name. */
 const struct virt_node *virt_same(const struct virt_node *node);
+/* The element that begins next after NODE, at whatever depth; NULL: none. */
+const struct virt_node *virt_next(const struct virt_node *node);
 /* The first attribute NAME; NULL: there is none, or no NODE. */
 const char *virt_attribute(const struct virt_node *node, const char *name);
 

@@ -32,7 +32,8 @@ declare -A room_of=(
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
     [chain/rewrite.h]=virt [chain/metadata.h]=virt
-    [chain/redefine.h]=virt)
+    [chain/redefine.h]=virt
+    [chain/abi.h]=virt [chain/saved.h]=virt [chain/saved_check.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What of a domain's XML may change under a saved guest. Room: chain/virt. */
+#ifndef VIRT_ABI_TABLE_H
+#define VIRT_ABI_TABLE_H
+
+#include <stdbool.h>
+
+#include "tree.h"
+
+enum abi_class {
+    ABI_STAYS,  /* what is in no table: the same text */
+    ABI_NUMBER, /* the same number, 0x and leading zeros or not; not said: 0 */
+    ABI_UUID,   /* the same digits */
+    ABI_WORD,   /* the same but for upper and lower case */
+    ABI_SIZE,   /* the same number of KiB, by unit= beside it */
+    ABI_SEEN,   /* libvirt does not compare it, but the guest sees it */
+    ABI_TEXT,   /* its text may change; what else it has is asked about */
+    ABI_KEPT,   /* may change, but has to be there */
+    ABI_FREE,   /* with all that is in it */
+};
+
+/* Long enough for every path of the table. */
+#define ABI_PATH_MAX 96u
+
+/*
+ * The class of PATH: names of elements below <domain>, parted by slashes, and
+ * perhaps @ and an attribute. What is in an element that is free, or seen, is
+ * not asked about.
+ */
+enum abi_class abi_class_of(const char *path);
+
+/*
+ * libvirt makes it up where it is missing, so that it counts as nothing: the
+ * root of the PCI bus, the PS/2 devices of a PC, and the console that is the
+ * first serial port.
+ */
+bool abi_is_implied(const struct virt_node *device);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What of a domain's XML may change under a saved guest, and what is said. */
+#include <stdio.h>
+#include <string.h>
+
+#include <chain/abi.h>
+
+#include "unit.h"
+
+static struct img_error err;
+
+#define DOMAIN(inside)                                                         \
+    "<domain type='kvm'><name>g</name>"                                        \
+    "<uuid>5b1c3f5e-1111-4222-8333-444455556666</uuid>" inside "</domain>"
+#define DEVICES(inside) DOMAIN("<devices>" inside "</devices>")
+#define DISK(inside) DEVICES("<disk device='disk'>" inside "</disk>")
+#define VDA "<target dev='vda' bus='virtio'/>"
+
+/* OLD to NEW: the differences are WANT, "! TEXT\n" for one that breaks, "? "
+   for one that the guest sees. */
+static void differ(const char *old, const char *new, const char *want)
+{
+    struct chain_abi abi;
+    char found[8192] = "";
+    size_t used = 0;
+
+    unit_ok(chain_abi_compare(old, strlen(old), "old", new, strlen(new), "new",
+                              &abi, &err),
+            &err);
+    for (size_t i = 0; i < abi.nr; i++) {
+        used += (size_t)snprintf(
+            found + used, sizeof(found) - used, "%c %s\n",
+            abi.list[i].kind == CHAIN_ABI_BREAKS ? '!' : '?', abi.list[i].text);
+        ck_assert_uint_lt(used, sizeof(found));
+    }
+    ck_assert_str_eq(found, want);
+    ck_assert_uint_eq(abi.nr + abi.left_off_nr, abi.breaks_nr + abi.seen_nr);
+    chain_abi_fini(&abi);
+}
+
+/* Either may become the other. */
+static void same(const char *a, const char *b)
+{
+    differ(a, b, "");
+    differ(b, a, "");
+}
+
+START_TEST(what_is_free)
+{
+    same(DOMAIN("<title>a</title><description>b</description>"),
+         DOMAIN("<metadata><x/></metadata>"));
+    same(DOMAIN("<cputune><shares>1</shares></cputune>"),
+         DOMAIN("<on_crash>preserve</on_crash><seclabel type='none'/>"));
+    same(DOMAIN("<clock offset='utc'/>"),
+         DOMAIN("<clock offset='localtime'/>"));
+    same(DEVICES("<graphics type='vnc'/>"),
+         DEVICES("<graphics type='spice'><listen/></graphics>"));
+    same(DEVICES("<emulator>/a</emulator>"),
+         DEVICES("<emulator>/b</emulator>"));
+    same(
+        DISK("<driver name='q' type='raw' cache='none'/><source file='/a'/>" VDA
+             "<boot order='1'/>"),
+        DISK("<driver name='q' type='qcow2' io='native'/><source dev='/b'>"
+             "<x/></source>" VDA "<iotune><x/></iotune>"));
+    same(DEVICES("<interface type='user'><mac address='52:54:00:aa:bb:cc'/>"
+                 "</interface>"),
+         DEVICES("<interface type='bridge'><mac address='52:54:00:AA:BB:CC'/>"
+                 "<source bridge='b'/></interface>"));
+    same(DEVICES("<hostdev mode='s'><source><a/></source></hostdev>"),
+         DEVICES("<hostdev mode='s'><source><b/></source></hostdev>"));
+    same(DEVICES("<serial type='pty'/>"),
+         DEVICES("<serial type='file'><source path='/x'/></serial>"));
+}
+END_TEST
+
+START_TEST(the_same_in_other_words)
+{
+    same("<domain><uuid>5b1c3f5e111142228333444455556666</uuid></domain>",
+         "<domain><uuid>5B1C3F5E-1111-4222-8333-444455556666</uuid></domain>");
+    same(DOMAIN("<memory>1048576</memory>"),
+         DOMAIN("<memory unit='GiB'>1</memory>"));
+    same(DOMAIN("<memory unit='MB'>1</memory>"),
+         DOMAIN("<memory unit='k'>977</memory>"));
+    same(DOMAIN("<cpu><numa><cell memory='2048'/></numa></cpu>"),
+         DOMAIN("<cpu><numa><cell memory='2' unit='M'/></numa></cpu>"));
+    same(DISK(VDA "<address type='pci' domain='0x0000' bus='0x0a' slot='0x03' "
+                  "function='0x0'/>"),
+         DISK(VDA "<address slot='3' bus='10' type='pci'/>"));
+    /* Disks and controllers are known by name, whatever their order. */
+    same(DEVICES("<disk><target dev='vda'/><serial>1</serial></disk>"
+                 "<disk><target dev='vdb'/></disk>"
+                 "<controller type='usb' index='0'/>"
+                 "<controller type='pci' index='1' model='x'/>"),
+         DEVICES("<controller type='pci' index='1' model='x'/>"
+                 "<controller type='usb' index='0'/>"
+                 "<disk><target dev='vdb'/></disk>"
+                 "<disk><target dev='vda'/><serial>1</serial></disk>"));
+}
+END_TEST
+
+START_TEST(what_libvirt_makes_up)
+{
+    same(DEVICES(""), DEVICES("<controller type='pci' index='0' "
+                              "model='pci-root'/>"
+                              "<input type='mouse' bus='ps2'/>"
+                              "<input type='keyboard' bus='ps2'/>"
+                              "<console type='pty'><target type='serial' "
+                              "port='0'/></console>"));
+    differ(DEVICES(""),
+           DEVICES("<input type='mouse' bus='ps2'/>"
+                   "<input type='mouse' bus='ps2'/>"),
+           "! Target input 2 is new, source has none\n");
+    differ(DEVICES("<controller type='pci' index='0' model='pci-root'/>"),
+           DEVICES("<controller type='pci' index='1' model='pci-root'/>"),
+           "! Target controller index '1' does not match source '0'\n");
+}
+END_TEST
+
+START_TEST(what_must_stay)
+{
+    differ(DOMAIN(""), "<domain type='qemu'><name>h</name></domain>",
+           "! Target domain uuid is left out, source has "
+           "'5b1c3f5e-1111-4222-8333-444455556666'\n"
+           "! Target domain type 'qemu' does not match source 'kvm'\n"
+           "! Target domain name 'h' does not match source 'g'\n");
+    differ(DISK(VDA "<serial>A</serial>"), DISK(VDA "<serial>B</serial>"),
+           "! Target disk vda serial 'B' does not match source 'A'\n");
+    differ(DISK(VDA), DISK(VDA "<readonly/>"),
+           "! Target disk vda readonly is new, source has none\n");
+    differ(DISK(VDA "<readonly/>"), DISK(VDA),
+           "! Target disk vda readonly is left out, source has it\n");
+    differ(DISK("<driver queues='2'/>" VDA), DISK(VDA),
+           "! Target disk vda driver queues is left out, source has '2'\n");
+    differ(DISK(VDA), DEVICES(""),
+           "! Target disk vda is left out, source has it\n");
+    differ(DISK(VDA "<address type='pci' slot='0x03'/>"),
+           DISK(VDA "<address type='pci' slot='0x04'/>"),
+           "! Target disk vda address slot '0x04' does not match source "
+           "'0x03'\n");
+    differ(DEVICES("<interface/><interface><mtu size='1500'/></interface>"),
+           DEVICES("<interface/><interface><mtu size='9000'/></interface>"),
+           "! Target interface 2 mtu size '9000' does not match source "
+           "'1500'\n");
+    differ(DOMAIN("<features><acpi/></features>"), DOMAIN("<features/>"),
+           "! Target domain features acpi is left out, source has it\n");
+    differ(DOMAIN("<memory>1024</memory>"), DOMAIN("<memory>1025</memory>"),
+           "! Target domain memory '1025' does not match source '1024'\n");
+    differ(DOMAIN("<memory>1024</memory>"),
+           DOMAIN("<memory unit='x'>1024</memory>"),
+           "! Target domain memory '1024' does not match source '1024'\n");
+    differ(DEVICES("<hostdev><source/></hostdev>"), DEVICES("<hostdev/>"),
+           "! Target hostdev source is left out, source has it\n");
+}
+END_TEST
+
+START_TEST(what_is_not_known)
+{
+    differ(DOMAIN(""), DOMAIN("<novelty/>"),
+           "! Target domain novelty is new, source has none\n");
+    differ(DISK(VDA), DISK(VDA "<x><y z='1'/></x>"),
+           "! Target disk vda x y z '1' is new, source has none\n");
+}
+END_TEST
+
+START_TEST(what_the_guest_sees)
+{
+    differ(DISK(VDA "<blockio logical_block_size='512'/>"),
+           DISK(VDA "<blockio logical_block_size='4096'/>"),
+           "? Target disk vda blockio logical_block_size '4096' does not match "
+           "source '512'\n");
+    differ(DISK(VDA), DISK(VDA "<geometry cyls='1'/>"),
+           "? Target disk vda geometry is new, source has none\n");
+    differ(DISK(VDA "<vendor>A</vendor>"), DISK(VDA "<vendor>B</vendor>"),
+           "? Target disk vda vendor 'B' does not match source 'A'\n");
+    differ(DEVICES("<interface><driver queues='2'/></interface>"),
+           DEVICES("<interface/>"),
+           "? Target interface driver queues is left out, source has '2'\n");
+    same(DISK(VDA "<blockio logical_block_size='512'/>"),
+         DISK(VDA "<blockio\nlogical_block_size=\"512\"></blockio>"));
+    /* Those that break come first. */
+    differ(DISK(VDA "<blockio a='1'/>\n<wwn>1</wwn>"),
+           DISK(VDA "<blockio a='2'/>\n<wwn>2</wwn>"),
+           "! Target disk vda wwn '2' does not match source '1'\n"
+           "? Target disk vda blockio a '2' does not match source '1'\n");
+}
+END_TEST
+
+START_TEST(many_differences)
+{
+    struct chain_abi abi;
+    char text[4096] = "<domain>";
+    const char *old = "<domain/>";
+    size_t used = strlen(text);
+
+    for (int i = 0; i < 100; i++) {
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "<x%d/>", i);
+    }
+    (void)snprintf(text + used, sizeof(text) - used, "</domain>");
+    unit_ok(chain_abi_compare(old, strlen(old), "old", text, strlen(text),
+                              "new", &abi, &err),
+            &err);
+    ck_assert_uint_eq(abi.nr, CHAIN_ABI_MAX_DIFFERENCES);
+    ck_assert_uint_eq(abi.breaks_nr, 100);
+    ck_assert_uint_eq(abi.left_off_nr, 100 - CHAIN_ABI_MAX_DIFFERENCES);
+    chain_abi_fini(&abi);
+}
+END_TEST
+
+START_TEST(no_domain)
+{
+    struct chain_abi abi;
+    const char *domain = DOMAIN(""), *other = "<network/>";
+
+    unit_fails(chain_abi_compare(domain, strlen(domain), "old", other,
+                                 strlen(other), "new", &abi, &err),
+               &err, IMG_FORMAT,
+               "line 1: found <network>, expected libvirt's <domain>");
+    ck_assert_str_eq(err.path, "new");
+}
+END_TEST
+
+UNIT_SUITE("abi", what_is_free, the_same_in_other_words, what_libvirt_makes_up,
+           what_must_stay, what_is_not_known, what_the_guest_sees,
+           many_differences, no_domain)
