@@ -68,6 +68,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/validate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/view.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/metadata.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/metadata_check.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rewrite.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/virt.h
   DESTINATION ${headers}/chain)

@@ -54,7 +54,8 @@ extern const struct option_spec info_options[], map_options[], check_options[],
     copy_options[], rebase_options[], commit_options[], amend_options[],
     resize_options[], snapshot_options[], pivot_options[], inspect_options[],
     preflight_options[], metadata_list_options[], metadata_tree_options[],
-    metadata_show_options[];
+    metadata_show_options[], metadata_check_options[],
+    metadata_undefine_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -78,6 +79,8 @@ int cmd_preflight(void *opaque, char **operands, int nr);
 int cmd_metadata_list(void *opaque, char **operands, int nr);
 int cmd_metadata_tree(void *opaque, char **operands, int nr);
 int cmd_metadata_show(void *opaque, char **operands, int nr);
+int cmd_metadata_check(void *opaque, char **operands, int nr);
+int cmd_metadata_undefine(void *opaque, char **operands, int nr);
 
 /* -o help; and what else the commands' own options need. */
 int create_choices(const void *opaque);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "metadata/judging.h"
 #include "metadata/metadata.h"
 #include "nearest.h"
 #include "saved/saved.h"
@@ -14,9 +15,13 @@
     "Exit codes: 0 accepted, 1 refused, 2 could not judge (unreadable, "       \
     "unproven,\nusage)."
 
-#define METADATA_NOTES                                                         \
+#define UNDEFINE_CODES                                                         \
+    "Exit codes: 0 nothing would be lost, 1 something would be, or libvirt "   \
+    "refuses,\n2 could not judge (unreadable, unproven, usage)."
+#define METADATA_SOURCES                                                       \
     "DIR is libvirt's own folder, FILE as virsh snapshot-dumpxml prints it; "  \
-    "with\n--connect there is none.\n\n" QEMU_CODES
+    "with\n--connect there is none.\n\n"
+#define METADATA_NOTES METADATA_SOURCES QEMU_CODES
 
 const struct command commands[] = {
     {
@@ -379,6 +384,41 @@ const struct command commands[] = {
         .max_operands = -1,
         .usage_exit = EXIT_USAGE,
         .run = cmd_metadata_show,
+    },
+    {
+        .name = "metadata",
+        .verb = "check",
+        .summary = "Check snapshot metadata against libvirt's rules and the "
+                   "images",
+        .operands = "DIR|FILE...",
+        .example = "imgchain metadata check --domain web1.xml "
+                   "/var/lib/libvirt/qemu/snapshot/web1",
+        .notes = METADATA_SOURCES VALIDATE_CODES,
+        .options = metadata_check_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD,
+        .values_len = sizeof(struct metadata_check_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_NOT_JUDGED,
+        .limit_exit = EXIT_NOT_JUDGED,
+        .run = cmd_metadata_check,
+    },
+    {
+        .name = "metadata",
+        .verb = "undefine-check",
+        .summary = "Show what would be lost if a domain were undefined",
+        .operands = "DIR|FILE...",
+        .example = "imgchain metadata undefine-check --domain web1 \\\n"
+                   "      --connect qemu:///system",
+        .notes = METADATA_SOURCES UNDEFINE_CODES,
+        .options = metadata_undefine_options,
+        .without = WITHOUT_FORMAT | WITHOUT_FD,
+        .values_len = sizeof(struct metadata_check_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_NOT_JUDGED,
+        .limit_exit = EXIT_NOT_JUDGED,
+        .run = cmd_metadata_undefine,
     },
     {
         .name = "saved-image",

@@ -112,6 +112,7 @@ static struct img_json *check_json(const struct chain_check *check)
 
     img_json_set_string(json, "id", check->id);
     img_json_set_string(json, "result", verdict_result(check->result));
+    set_text(json, "moment", check->moment);
     set_text(json, "disk", check->disk);
     set_text(json, "image", check->image);
     set_text(json, "message", check->message);

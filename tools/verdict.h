@@ -8,6 +8,7 @@
 #include "options.h"
 #include "output.h"
 #include "verdict_files.h"
+#include "words.h"
 
 struct verdict {
     const struct chain_report *report;
@@ -18,6 +19,7 @@ struct verdict {
     /* preflight: what is judged instead, "a snapshot of domain vm"; and the
        command that asks for it. NULL: another command. */
     const char *subject, *ask;
+    const struct words *steps; /* commands that come first, for people; NULL */
     /* More for the JSON; NULL: nothing. */
     void (*extend)(const void *opaque, struct img_json *json);
     const void *opaque;

@@ -63,7 +63,8 @@ static int put_case(FILE *to, const struct verdict *verdict,
 
     (void)fprintf(to, "    <testcase classname=\"%s.%s", verdict->command,
                   verdict->operation);
-    if (check->disk && put_xml(to, ".", check->disk, "", err) < 0) {
+    if ((check->moment && put_xml(to, ".", check->moment, "", err) < 0) ||
+        (check->disk && put_xml(to, ".", check->disk, "", err) < 0)) {
         return -1;
     }
     (void)fprintf(to, "\" name=\"%s\">\n", check->id);
@@ -206,6 +207,9 @@ static int push_result(struct img_json *results, const char *dest,
         result, "message",
         text_object("text", check->message ? check->message : check->id));
     img_json_set(result, "locations", location_json(uri ? uri : ""));
+    if (check->moment) {
+        img_json_set_string(properties, "moment", check->moment);
+    }
     if (check->disk) {
         img_json_set_string(properties, "disk", check->disk);
     }

@@ -36,6 +36,16 @@ static void put_field(struct output *out, unsigned width, const char *label,
     }
 }
 
+/* Any bytes. */
+static void put_name(struct output *out, const char *label, const char *name)
+{
+    if (name) {
+        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), label);
+        output_escaped(out, name);
+        output_text(out, "\n");
+    }
+}
+
 static void put_check(struct output *out, unsigned width, size_t section,
                       const struct chain_check *check)
 {
@@ -52,16 +62,9 @@ static void put_check(struct output *out, unsigned width, size_t section,
         output_text(out, "  ");
         sheet_wrap(out, width, 2, check->message);
     }
-    if (check->disk) {
-        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), "disk");
-        output_escaped(out, check->disk);
-        output_text(out, "\n");
-    }
-    if (check->image) {
-        output_printf(out, "  %-*s", (int)(LABEL_WIDTH - 2), "image");
-        output_escaped(out, check->image);
-        output_text(out, "\n");
-    }
+    put_name(out, "of", check->moment);
+    put_name(out, "disk", check->disk);
+    put_name(out, "image", check->image);
     put_field(out, width, "found", check->found);
     put_field(out, width, "expected", check->expected);
     if (check->remedy) {
@@ -162,6 +165,16 @@ static void put_verdict(struct output *out, const struct verdict *verdict)
     }
 }
 
+static void put_steps(struct output *out, const struct words *steps)
+{
+    if (steps && steps->nr > 0) {
+        output_text(out, "\nSaved first, by\n");
+    }
+    for (size_t i = 0; steps && i < steps->nr; i++) {
+        output_printf(out, "    %s\n", steps->at[i]);
+    }
+}
+
 void verdict_sheet(struct output *out, const struct verdict *verdict,
                    unsigned width, bool with_all)
 {
@@ -191,6 +204,7 @@ void verdict_sheet(struct output *out, const struct verdict *verdict,
         output_text(out, "\nContents were proved by\n");
         proof_print(out, proof);
     }
+    put_steps(out, verdict->steps);
     if (verdict->ask && chain_report_judgement(report) == CHAIN_ACCEPTED) {
         output_printf(out, "\nThe request is\n    %s\n", verdict->ask);
     }

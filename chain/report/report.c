@@ -143,6 +143,12 @@ void chain_check_disk(struct chain_report *report, struct chain_check *check,
     set_copy(report, &check->disk, disk);
 }
 
+void chain_check_moment(struct chain_report *report, struct chain_check *check,
+                        const char *moment)
+{
+    set_copy(report, &check->moment, moment);
+}
+
 void chain_check_image(struct chain_report *report, struct chain_check *check,
                        const char *path)
 {
@@ -157,6 +163,7 @@ void chain_check_remedy(struct chain_check *check, char *remedy)
 void chain_check_fini(struct chain_check *check)
 {
     replace(&check->disk, NULL);
+    replace(&check->moment, NULL);
     replace(&check->image, NULL);
     replace(&check->message, NULL);
     replace(&check->found, NULL);

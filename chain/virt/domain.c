@@ -30,6 +30,7 @@ void chain_virt_domain_free(struct chain_virt_domain *domain)
     free(domain->name);
     free(domain->uuid);
     free(domain->id);
+    free(domain->nvram);
     virt_refusals_fini(&domain->refusals);
     free(domain);
 }
@@ -68,6 +69,39 @@ static bool is_pflash(const struct virt_node *node)
         virt_attribute(virt_child(virt_child(node, "os"), "loader"), "type");
 
     return type && strcmp(type, "pflash") == 0;
+}
+
+/* Its text is the path; of later libvirts it may be the source of a disk. */
+static void read_nvram(struct virt_reader *reader, const struct virt_node *node,
+                       struct chain_virt_domain *out)
+{
+    const struct virt_node *os = virt_child(node, "os");
+    const struct virt_node *nvram = virt_child(os, "nvram");
+    const char *type = virt_attribute(nvram, "type");
+
+    if (nvram && !type && !nvram->is_mixed) {
+        out->nvram = virt_copy_child(reader, os, "nvram");
+    } else if (type && strcmp(type, "file") == 0) {
+        out->nvram =
+            virt_copy_attribute(reader, virt_child(nvram, "source"), "file");
+    }
+}
+
+static bool has_tpm(const struct virt_node *devices)
+{
+    const struct virt_node *tpm = virt_child(devices, "tpm");
+
+    for (; tpm; tpm = virt_same(tpm)) {
+        const struct virt_node *backend = virt_child(tpm, "backend");
+        const char *type = virt_attribute(backend, "type");
+        const char *kept = virt_attribute(backend, "persistent_state");
+
+        if (type && strcmp(type, "emulator") == 0 &&
+            !(kept && strcmp(kept, "yes") == 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool has_agent(const struct virt_node *devices)
@@ -174,6 +208,8 @@ struct chain_virt_domain *virt_domain_read(const struct virt_node *node,
     read_identity(&reader, node, domain);
     domain->has_pflash = is_pflash(node);
     domain->has_agent = has_agent(devices);
+    domain->has_tpm = has_tpm(devices);
+    read_nvram(&reader, node, domain);
     read_disks(&reader, devices, use, domain);
     check_targets(&reader, domain);
     return reader.is_failed ? NULL : img_steal(&domain);

@@ -24,6 +24,7 @@
     CALL(virDomainFree)                                                        \
     CALL(virDomainGetXMLDesc)                                                  \
     CALL(virDomainIsPersistent)                                                \
+    CALL(virDomainHasManagedSaveImage)                                         \
     CALL(virDomainSnapshotCreateXML)                                           \
     CALL(virDomainSnapshotFree)                                                \
     CALL(virDomainSnapshotGetXMLDesc)                                          \

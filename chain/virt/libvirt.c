@@ -124,6 +124,15 @@ int chain_libvirt_domain(struct chain_libvirt *libvirt,
                                    err);
 }
 
+int chain_libvirt_has_managed_save(struct chain_libvirt *libvirt, bool *out,
+                                   struct img_error *err)
+{
+    int has = libvirt->lib->virDomainHasManagedSaveImage(libvirt->domain, 0);
+
+    *out = has > 0;
+    return has < 0 ? virt_refused(libvirt, err) : 0;
+}
+
 int chain_libvirt_snapshot(struct chain_libvirt *libvirt, const char *xml,
                            unsigned flags, struct img_error *err)
 {
@@ -192,6 +201,14 @@ int chain_libvirt_domain(struct chain_libvirt *libvirt,
     (void)libvirt;
     (void)out;
     (void)is_persistent;
+    return without(err);
+}
+
+int chain_libvirt_has_managed_save(struct chain_libvirt *libvirt, bool *out,
+                                   struct img_error *err)
+{
+    (void)libvirt;
+    (void)out;
     return without(err);
 }
 

@@ -246,12 +246,11 @@ unlisted(const struct chain_virt_snapshot *snapshot,
 {
     enum chain_moment_place place = default_place(snapshot);
 
-    if (plan_is_empty(&disk->top.source)) {
+    if (plan_is_empty(&disk->top.source) ||
+        (disk->is_readonly && !disk->snapshot)) {
         place = CHAIN_PLACE_NO;
     } else if (disk->snapshot) {
         place = place_of(disk->snapshot);
-    } else if (disk->is_readonly) {
-        place = CHAIN_PLACE_NO;
     }
     return (struct chain_moment_disk){
         .name = disk->target, .place = place, .before = &disk->top};
@@ -261,8 +260,9 @@ int chain_snapshot_disks(const struct chain_virt_snapshot *snapshot,
                          struct chain_moment_disk **out, size_t *nr,
                          struct img_error *err)
 {
-    IMG_AUTO(index_fini) struct disk_index index = {.domain = snapshot->domain};
-    size_t known = snapshot->domain ? snapshot->domain->disks_nr : 0;
+    const struct chain_virt_domain *domain = snapshot->domain;
+    IMG_AUTO(index_fini) struct disk_index index = {.domain = domain};
+    size_t known = domain ? domain->disks_nr : 0;
     IMG_AUTO(img_free_ptr) bool *is_listed = img_calloc(known + 1, 1, err);
     struct chain_moment_disk *list =
         img_calloc(snapshot->disks_nr + known + 1, sizeof(*list), err);
@@ -277,13 +277,13 @@ int chain_snapshot_disks(const struct chain_virt_snapshot *snapshot,
             find(&index, snapshot->disks[i].name);
 
         list[used++] = listed(snapshot, &snapshot->disks[i], before);
-        if (before) {
-            is_listed[before - snapshot->domain->disks] = true;
+        if (before && domain) {
+            is_listed[before - domain->disks] = true;
         }
     }
-    for (size_t i = 0; i < known; i++) {
+    for (size_t i = 0; domain && i < known; i++) {
         if (!is_listed[i]) {
-            list[used++] = unlisted(snapshot, &snapshot->domain->disks[i]);
+            list[used++] = unlisted(snapshot, &domain->disks[i]);
         }
     }
     *out = list;

@@ -22,7 +22,7 @@ declare -A room_of=(
     [qcow2/fresh.h]=fresh [qcow2/edit.h]=edit [qcow2/repair.h]=repair
     [chain/chain.h]=graph [chain/formats.h]=graph [chain/name.h]=graph
     [chain/forest.h]=graph [chain/view.h]=graph
-    [chain/links.h]=graph
+    [chain/links.h]=graph [chain/contents.h]=graph
     [chain/report.h]=report [chain/checks.h]=report
     [chain/compare.h]=ops [chain/digest.h]=ops [chain/validate.h]=ops
     [chain/create.h]=ops [chain/copy.h]=ops [chain/rebase.h]=ops
@@ -32,7 +32,7 @@ declare -A room_of=(
     [chain/holders.h]=live [chain/pivot.h]=live [chain/blockdev.h]=live
     [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
     [chain/rewrite.h]=virt [chain/metadata.h]=virt
-    [chain/redefine.h]=virt
+    [chain/redefine.h]=virt [chain/metadata_check.h]=virt
     [chain/abi.h]=virt [chain/saved.h]=virt [chain/saved_check.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(

@@ -67,6 +67,8 @@ void chain_check_say_error(struct chain_report *report,
                            const struct img_error *err);
 void chain_check_disk(struct chain_report *report, struct chain_check *check,
                       const char *disk);
+void chain_check_moment(struct chain_report *report, struct chain_check *check,
+                        const char *moment);
 void chain_check_image(struct chain_report *report, struct chain_check *check,
                        const char *path);
 /* Takes over REMEDY; NULL: no command can put it right. */

@@ -39,6 +39,10 @@ IMG_PUBLIC int chain_libvirt_domain(struct chain_libvirt *libvirt,
                                     struct chain_virt_domain **out,
                                     bool *is_persistent, struct img_error *err);
 
+/* Does libvirt keep the domain's state, saved by itself (managed save)? */
+IMG_PUBLIC int chain_libvirt_has_managed_save(struct chain_libvirt *libvirt,
+                                              bool *out, struct img_error *err);
+
 /* virDomainSnapshotCreateXML with FLAGS (CHAIN_VIRT_...). */
 IMG_PUBLIC int chain_libvirt_snapshot(struct chain_libvirt *libvirt,
                                       const char *xml, unsigned flags,

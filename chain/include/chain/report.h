@@ -30,6 +30,7 @@ struct chain_check {
     const char *id; /* static */
     enum chain_check_result result;
     const char *disk;    /* of a request over several: its target */
+    const char *moment;  /* of several snapshots or checkpoints: its name */
     const char *image;   /* path of the file it is about, raw bytes */
     const char *message; /* one sentence */
     const char *found;

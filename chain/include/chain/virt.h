@@ -137,6 +137,9 @@ struct chain_virt_domain {
     bool is_active;  /* the XML is a running domain's: it has an id */
     bool has_pflash; /* <loader type='pflash'>, or firmware chosen by itself */
     bool has_agent;  /* a channel org.qemu.guest_agent.0 */
+    char *nvram;     /* local file of <nvram>; NULL: not said, or another */
+    bool has_tpm;    /* an emulated one, whose state libvirt keeps, and loses
+                        unless it is told not to */
     struct chain_virt_disk *disks;
     size_t disks_nr;
     struct chain_virt_refusals refusals;

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* metadata undefine-check: what would be lost if the domain were undefined, and
+   the commands that save it first. */
+#include <img/memory.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chain/name.h>
+
+#include "../words.h"
+#include "judging.h"
+#include "session.h"
+
+const struct option_spec metadata_undefine_options[] = {
+    METADATA_JUDGING(struct metadata_check_values),
+    {0, "managed-save", "FILE", "where libvirt would keep the domain's state",
+     option_text, offsetof(struct metadata_check_values, managed_save)},
+    {0, "transient", NULL, "the domain has no persistent definition",
+     option_flag, offsetof(struct metadata_check_values, is_transient)},
+    {0, NULL, NULL, NULL, NULL, 0},
+};
+
+/* libvirt's folders lie side by side: qemu/snapshot/NAME, qemu/save/NAME.save.
+ *OUT is NULL where FOLDER is none of them. */
+static int save_beside(const char *folder, const char *name, char **out,
+                       struct img_error *err)
+{
+    static const char *const between[] = {"/snapshot/", "/checkpoint/"};
+    size_t len = strlen(folder);
+
+    *out = NULL;
+    while (len > 1 && folder[len - 1] == '/') {
+        len--;
+    }
+    for (size_t i = 0; name && i < sizeof(between) / sizeof(between[0]); i++) {
+        size_t tail = strlen(between[i]) + strlen(name);
+
+        if (len > tail &&
+            strncmp(folder + len - tail, between[i], strlen(between[i])) == 0 &&
+            strncmp(folder + len - strlen(name), name, strlen(name)) == 0) {
+            *out = img_text(err, "%.*s/save/%s.save", (int)(len - tail), folder,
+                            name);
+            return *out ? 0 : -1;
+        }
+    }
+    return 0;
+}
+
+static int ask(const struct metadata_check_values *values, bool *has_save,
+               struct img_error *err)
+{
+    IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
+
+    return chain_libvirt_open(values->source.connect, values->source.domain,
+                              true, &libvirt, err) < 0
+               ? -1
+               : chain_libvirt_has_managed_save(libvirt, has_save, err);
+}
+
+/* ---- The steps. */
+
+static bool is_failed(const struct chain_report *report, const char *id)
+{
+    for (size_t i = 0; i < chain_report_len(report); i++) {
+        const struct chain_check *check = chain_report_at(report, i);
+
+        if (check->result == CHAIN_CHECK_FAIL && strcmp(check->id, id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a step is made with. */
+struct steps {
+    struct words list;
+    const struct chain_undefine_request *request;
+    const struct chain_report *report;
+    char *name;  /* quoted */
+    char *virsh; /* with its options */
+    struct img_error *err;
+};
+
+static int step_undefine(struct steps *to)
+{
+    static const struct {
+        const char *id, *option;
+    } all[] = {
+        {"undefine-snapshots", " --snapshots-metadata"},
+        {"undefine-checkpoints", " --checkpoints-metadata"},
+        {"undefine-managed-save", " --managed-save"},
+        {"undefine-nvram", " --keep-nvram"},
+        {"undefine-tpm", " --keep-tpm"},
+    };
+    char options[160] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (is_failed(to->report, all[i].id)) {
+            used = (size_t)(stpcpy(options + used, all[i].option) - options);
+        }
+    }
+    return words_push(
+        &to->list, img_text(to->err, "virsh undefine %s%s", to->name, options),
+        to->err);
+}
+
+static int step_save(struct steps *to)
+{
+    const char *save = to->request->managed_save;
+    IMG_AUTO(img_free_ptr)
+    char *from = save ? chain_shell_quote_path(save, to->err) : NULL;
+
+    if (save && !from) {
+        return -1;
+    }
+    return words_push(
+        &to->list,
+        from ? img_text(to->err, "cp --reflink=auto -n -- %s .", from)
+             : img_text(to->err,
+                        "cp --reflink=auto -n "
+                        "/var/lib/libvirt/qemu/save/%s.save .",
+                        to->name),
+        to->err);
+}
+
+static int put_steps(struct steps *to)
+{
+    bool has_record = is_failed(to->report, "undefine-snapshots") ||
+                      is_failed(to->report, "undefine-checkpoints");
+
+    if (has_record &&
+        words_push(&to->list,
+                   img_text(to->err, "imgchain metadata export %s", to->name),
+                   to->err) < 0) {
+        return -1;
+    }
+    if (is_failed(to->report, "undefine-managed-save") && step_save(to) < 0) {
+        return -1;
+    }
+    if (words_push(&to->list,
+                   img_text(to->err,
+                            "%s dumpxml --inactive --security-info %s "
+                            ">domain.xml",
+                            to->virsh, to->name),
+                   to->err) < 0) {
+        return -1;
+    }
+    return to->request->is_transient ? 0 : step_undefine(to);
+}
+
+/* What libvirt keeps is saved first; nothing where nothing would be lost. */
+static int make_steps(struct steps *to, const char *uri)
+{
+    const char *name = to->request->metadata.domain->name;
+    IMG_AUTO(img_free_ptr)
+    char *at = uri ? chain_shell_quote(uri, to->err) : NULL;
+    IMG_AUTO(img_free_ptr)
+    char *quoted = chain_shell_quote(name ? name : "", to->err);
+    IMG_AUTO(img_free_ptr) char *virsh = NULL;
+
+    if (chain_report_judgement(to->report) != CHAIN_REFUSED) {
+        return 0;
+    }
+    if (!quoted || (uri && !at)) {
+        return -1;
+    }
+    virsh =
+        at ? img_text(to->err, "virsh -c %s", at) : img_text(to->err, "virsh");
+    to->name = quoted;
+    to->virsh = virsh;
+    return virsh ? put_steps(to) : -1;
+}
+
+static int show(const struct metadata_check_values *values,
+                const struct metadata_judging *all,
+                const struct chain_undefine_request *request,
+                const struct chain_report *report, struct output *out)
+{
+    struct img_error err;
+    struct steps steps = {.request = request, .report = report, .err = &err};
+    int code = EXIT_NOT_JUDGED;
+
+    if (make_steps(&steps, values->source.connect) < 0) {
+        (void)session_fail(&err, code);
+    } else {
+        code = metadata_judging_show(values, all, report, &steps.list, out);
+    }
+    words_fini(&steps.list);
+    return code;
+}
+
+int cmd_metadata_undefine(void *opaque, char **operands, int nr)
+{
+    const struct metadata_check_values *values = opaque;
+    IMG_AUTO(metadata_judging_fini) struct metadata_judging all = {.domain = NULL};
+    IMG_AUTO(output_free_ptr) struct output *out = NULL;
+    IMG_AUTO(img_free_ptr) char *beside = NULL;
+    struct chain_undefine_request request = {.managed_save = NULL};
+    struct chain_report *report = NULL;
+    struct img_error err;
+    int code;
+
+    if (!metadata_judging_is_sane(values, nr)) {
+        return EXIT_NOT_JUDGED;
+    }
+    if (metadata_judging_read(values, operands, nr, &all, &out, &err) < 0 ||
+        (values->source.connect &&
+         ask(values, &request.has_managed_save, &err) < 0) ||
+        (nr > 0 &&
+         save_beside(operands[0], all.domain->name, &beside, &err) < 0)) {
+        return session_fail(&err, EXIT_NOT_JUDGED);
+    }
+    request.metadata = all.request;
+    request.is_asked = values->source.connect;
+    request.is_transient =
+        values->source.connect ? !all.is_persistent : values->is_transient;
+    request.managed_save = values->managed_save ? values->managed_save : beside;
+    if (chain_undefine_check(&request, &report, &err) < 0) {
+        return session_fail(&err, EXIT_NOT_JUDGED);
+    }
+    code = show(values, &all, &request, report, out);
+    chain_report_free(report);
+    return code;
+}
