@@ -263,6 +263,7 @@ static int repair(struct job *job, struct img_file *file, struct img_error *err)
         .max_steps = LINES_MAX,
         .max_problems = LINES_MAX,
         .max_memory = values->common.max_memory,
+        .threads = values->threads,
         .cancel = signals_catch(),
         .progress = on_progress,
     };

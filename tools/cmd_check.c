@@ -45,6 +45,8 @@ const struct option_spec check_options[] = {
      option_flag, offsetof(struct check_values, backing_chain)},
     {'T', "cache", "CACHE", "none: read past the page cache", option_cache,
      offsetof(struct check_values, direct)},
+    {'m', "parallel", "N", "threads that read tables (one a core, at most 8)",
+     option_threads, offsetof(struct check_values, threads)},
     {0, "image-opts", NULL, "FILE is KEY=VALUE,... as QEMU has it", option_flag,
      offsetof(struct check_values, common.image_opts)},
     {0, NULL, NULL, NULL, NULL, 0},
@@ -176,6 +178,7 @@ static int image_check(const struct work *work, const struct chain_layer *layer,
         .max_memory = values->common.max_memory,
         .engine = values->common.engine,
         .rings = work->rings,
+        .threads = values->threads,
         .cancel = signals_catch(),
         .progress = on_progress,
     };
@@ -295,6 +298,10 @@ static int check_chain(const struct work *work, const struct chain *chain,
 static int run(struct work *work, const char *name)
 {
     const struct check_values *values = work->values;
+    const struct qcow2_check_options how = {
+        .engine = values->common.engine,
+        .threads = values->threads,
+    };
     struct chain_options options;
     struct img_error err;
     int code;
@@ -305,7 +312,8 @@ static int run(struct work *work, const char *name)
     options.for_check = true;
     options.keep_broken = true;
     options.direct = values->direct;
-    if (session_check_rings(&values->common, &work->rings, &err) < 0 ||
+    if (session_check_rings(&values->common, &how, values->direct, &work->rings,
+                            &err) < 0 ||
         session_begin(&values->common, 0, &work->out, &err) < 0 ||
         session_open(&values->common, name, &options, &chain, &err) < 0 ||
         sandbox_seal(&err) < 0) {

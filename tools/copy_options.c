@@ -6,8 +6,6 @@
 #include "command.h"
 #include "values.h"
 
-/* More than cores help; each has buffers of its own. */
-#define THREADS_MAX 64u
 /* As in qemu-img: what is skipped is a multiple of it. */
 #define SECTOR_LEN 512u
 
@@ -39,20 +37,6 @@ static int option_sparse(void *field, const char *arg, struct img_error *err)
                         SECTOR_LEN);
     }
     values->has_sparse = true;
-    return 0;
-}
-
-static int option_threads(void *field, const char *arg, struct img_error *err)
-{
-    unsigned threads = 0;
-
-    if (option_number(arg, THREADS_MAX, &threads, err) < 0) {
-        return -1;
-    }
-    if (threads == 0) {
-        return img_fail(err, IMG_USAGE, "is no number of threads: at least 1");
-    }
-    *(unsigned *)field = threads;
     return 0;
 }
 

@@ -10,6 +10,8 @@
 
 #include "options.h"
 
+/* More than cores help; each has buffers of its own. */
+#define THREADS_MAX 64u
 /* A timer's seconds are signed on some machines; this is 31 years. */
 #define SECONDS_MAX 1000000000u
 /* The program and its libraries themselves. */
@@ -145,6 +147,20 @@ int option_depth(void *field, const char *arg, struct img_error *err)
         return img_fail(err, IMG_USAGE, "is no depth: at least 1");
     }
     *(unsigned *)field = depth;
+    return 0;
+}
+
+int option_threads(void *field, const char *arg, struct img_error *err)
+{
+    unsigned threads = 0;
+
+    if (option_number(arg, THREADS_MAX, &threads, err) < 0) {
+        return -1;
+    }
+    if (threads == 0) {
+        return img_fail(err, IMG_USAGE, "is no number of threads: at least 1");
+    }
+    *(unsigned *)field = threads;
     return 0;
 }
 

@@ -66,7 +66,8 @@ struct option_spec {
 
 option_parser option_flag, option_text, option_size, option_output,
     option_tree_output, option_engine, option_root, option_progress,
-    option_depth, option_fd, option_seconds, option_address_space, option_cache;
+    option_depth, option_fd, option_seconds, option_address_space, option_cache,
+    option_threads;
 
 /* A decimal number of at most MAX. */
 int option_number(const char *arg, unsigned max, unsigned *out,

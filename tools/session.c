@@ -68,11 +68,13 @@ int session_digest_rings(const struct common_values *common,
 }
 
 int session_check_rings(const struct common_values *common,
-                        struct img_ring_stock **out, struct img_error *err)
+                        const struct qcow2_check_options *options,
+                        bool is_direct, struct img_ring_stock **out,
+                        struct img_error *err)
 {
     *out = NULL;
     if (sandbox_is_wanted(common) &&
-        qcow2_check_rings(common->engine, out, err) < 0) {
+        qcow2_check_rings(options, is_direct, out, err) < 0) {
         return -1;
     }
     allow_rings(*out);

@@ -7,6 +7,7 @@
 #include <chain/compare.h>
 #include <chain/digest.h>
 #include <chain/view.h>
+#include <qcow2/check.h>
 
 #include "options.h"
 #include "output.h"
@@ -27,7 +28,9 @@ int session_rings(const struct common_values *common,
 void session_rings_free(struct chain_compare_options *options);
 /* The same for checks, one at a time; free it with img_ring_stock_free. */
 int session_check_rings(const struct common_values *common,
-                        struct img_ring_stock **out, struct img_error *err);
+                        const struct qcow2_check_options *options,
+                        bool is_direct, struct img_ring_stock **out,
+                        struct img_error *err);
 /* The same for a digest; free them with img_ring_stock_free. */
 int session_digest_rings(const struct common_values *common,
                          struct chain_digest_options *options,

@@ -29,6 +29,7 @@ struct check_values {
     const char *repair; /* -r */
     const char *undo;   /* --undo */
     bool dry_run, no_undo;
+    unsigned threads; /* -m; 0: one a processor */
     bool backing_chain;
     bool direct;
 };

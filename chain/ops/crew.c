@@ -27,7 +27,7 @@ void chain_crew_init(struct chain_crew *crew, struct chain_queue *queue,
 
     memset(crew, 0, sizeof(*crew));
     crew->queue = queue;
-    crew->max = chain_threads_nr(options->threads);
+    crew->max = img_threads_nr(options->threads);
     crew->options.engine = (enum img_engine_kind)options->engine;
     crew->options.rings = options->rings;
     crew->options.all = options->all;
@@ -44,7 +44,7 @@ int chain_compare_rings(const struct chain_compare_options *options,
     if (options->engine == IMG_ENGINE_SYNC) {
         return 0;
     }
-    return img_ring_stock_new(chain_threads_nr(options->threads),
+    return img_ring_stock_new(img_threads_nr(options->threads),
                               CHAIN_WORKER_DEPTH, out, err);
 }
 

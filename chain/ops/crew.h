@@ -7,13 +7,14 @@
 #ifndef CHAIN_OPS_CREW_H
 #define CHAIN_OPS_CREW_H
 
-#include "thread.h"
+#include <img/thread.h>
+
 #include "worker.h"
 
 struct chain_crew {
     struct chain_queue *queue;
     struct chain_worker_options options;
-    struct chain_worker *workers[CHAIN_THREADS_MAX];
+    struct chain_worker *workers[IMG_THREADS_MAX];
     unsigned nr, max;
     bool has_threads; /* at least one worker runs by itself */
     bool is_full;     /* no more can be had */

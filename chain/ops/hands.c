@@ -23,7 +23,7 @@ int chain_hands_init(struct chain_hands *hands,
     memset(hands, 0, sizeof(*hands));
     hands->options = *options;
     hands->mine.options = &hands->options;
-    hands->max = chain_threads_nr(threads);
+    hands->max = img_threads_nr(threads);
     return chain_queue_init(&hands->queue, sizeof(struct parcel_task), NULL,
                             err);
 }
@@ -73,7 +73,7 @@ static void hire(struct chain_hands *hands)
     }
     hand->hands = hands;
     hand->work.options = &hands->options;
-    if (chain_thread_start(&hand->thread, run, hand, &ignored) != 0) {
+    if (img_thread_start(&hand->thread, run, hand, &ignored) != 0) {
         free(hand);
         hands->is_full = true;
         return;

@@ -6,8 +6,9 @@
 #ifndef CHAIN_OPS_HANDS_H
 #define CHAIN_OPS_HANDS_H
 
+#include <img/thread.h>
+
 #include "queue.h"
-#include "thread.h"
 #include "work.h"
 
 struct chain_hand {
@@ -19,7 +20,7 @@ struct chain_hand {
 struct chain_hands {
     struct chain_queue queue;
     struct chain_work_options options;
-    struct chain_hand *hands[CHAIN_THREADS_MAX];
+    struct chain_hand *hands[IMG_THREADS_MAX];
     unsigned nr, max;
     bool is_full;           /* no more can be had */
     unsigned outstanding;   /* parcels that were handed over */

@@ -11,10 +11,10 @@
 
 #include <img/checked.h>
 #include <img/memory.h>
+#include <img/thread.h>
 
 #include "pace.h"
 #include "slot.h"
-#include "thread.h"
 
 struct chain_worker {
     struct chain_queue *queue;
@@ -239,7 +239,7 @@ static void *thread_main(void *opaque)
 
 int chain_worker_start(struct chain_worker *worker, struct img_error *err)
 {
-    if (chain_thread_start(&worker->thread, thread_main, worker, err) != 0) {
+    if (img_thread_start(&worker->thread, thread_main, worker, err) != 0) {
         return -1;
     }
     worker->has_thread = true;

@@ -1,32 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Reading ahead in a known order: see img/reader.h. Room: libimg/engine.
- *
- * Slots form a ring: pieces are asked for in order from its tail and handed
- * out in order from its head, whichever of them is done first.
  */
-#include <img/reader.h>
+#include "reader_impl.h"
 
 #include <stdlib.h>
 
 #include <img/memory.h>
 
-struct slot {
-    struct img_request request;
-    struct img_piece piece;
-    uint8_t *buf;
-    bool is_done;
-};
+static int slots_new(struct img_reader *reader, struct img_error *err)
+{
+    const struct img_reader_options *options = &reader->options;
 
-struct img_reader {
-    struct img_reader_options options;
-    struct img_engine *engine;
-    struct slot *slots; /* options.depth of them */
-    unsigned head;      /* the next to be handed out */
-    unsigned used;      /* from head on: handed out, under way or done */
-    bool is_out;        /* the head was handed out */
-    bool is_at_end;     /* of the order */
-};
+    reader->slots = img_calloc(options->depth, sizeof(*reader->slots), err);
+    if (!reader->slots) {
+        return -1;
+    }
+    for (unsigned i = 0; i < options->depth; i++) {
+        struct img_reader_slot *slot = &reader->slots[i];
+
+        slot->buf = img_alloc_aligned(options->max_len, err);
+        if (!slot->buf) {
+            return -1;
+        }
+        if (options->result_len > 0) {
+            slot->result = img_calloc(1, options->result_len, err);
+            if (!slot->result) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
 
 int img_reader_new(const struct img_reader_options *options,
                    struct img_reader **out, struct img_error *err)
@@ -38,17 +43,14 @@ int img_reader_new(const struct img_reader_options *options,
         return -1;
     }
     reader->options = *options;
-    reader->slots = img_calloc(options->depth, sizeof(*reader->slots), err);
-    if (!reader->slots ||
+    if (slots_new(reader, err)) {
+        return -1;
+    }
+    reader->crew = img_reader_crew_new(reader);
+    if (!reader->crew &&
         img_engine_new_from(options->rings, options->engine, options->depth,
                             &reader->engine, err)) {
         return -1;
-    }
-    for (unsigned i = 0; i < options->depth; i++) {
-        reader->slots[i].buf = img_alloc_aligned(options->max_len, err);
-        if (!reader->slots[i].buf) {
-            return -1;
-        }
     }
     *out = img_steal(&reader);
     return 0;
@@ -59,9 +61,11 @@ void img_reader_free(struct img_reader *reader)
     if (!reader) {
         return;
     }
+    img_reader_crew_free(reader->crew);
     img_engine_free(reader->engine);
     for (unsigned i = 0; reader->slots && i < reader->options.depth; i++) {
         free(reader->slots[i].buf);
+        free(reader->slots[i].result);
     }
     free(reader->slots);
     free(reader);
@@ -78,15 +82,18 @@ static int fill(struct img_reader *reader, struct img_error *err)
     const struct img_reader_options *options = &reader->options;
 
     while (!reader->is_at_end && reader->used < options->depth) {
-        struct slot *slot =
+        struct img_reader_slot *slot =
             &reader->slots[(reader->head + reader->used) % options->depth];
 
+        slot->piece = (struct img_piece){
+            .bytes = slot->buf,
+            .result = slot->result,
+        };
         if (!options->next(options->opaque, &slot->piece)) {
             reader->is_at_end = true;
             break;
         }
         slot->is_done = false;
-        slot->piece.bytes = slot->buf;
         slot->request = (struct img_request){
             .file = options->file,
             .op = IMG_REQUEST_READ,
@@ -95,7 +102,9 @@ static int fill(struct img_reader *reader, struct img_error *err)
             .off = slot->piece.off,
             .owner = slot,
         };
-        if (img_engine_submit(reader->engine, &slot->request, err)) {
+        if (reader->crew) {
+            img_reader_crew_ask(reader->crew);
+        } else if (img_engine_submit(reader->engine, &slot->request, err)) {
             return -1;
         }
         reader->used++;
@@ -103,8 +112,8 @@ static int fill(struct img_reader *reader, struct img_error *err)
     return 0;
 }
 
-static int fail_read(const struct img_reader *reader, const struct slot *slot,
-                     struct img_error *err)
+static int fail_read(const struct img_reader *reader,
+                     const struct img_reader_slot *slot, struct img_error *err)
 {
     img_fail_sys(err, -slot->request.result, "cannot read %zu bytes",
                  slot->piece.len);
@@ -117,6 +126,29 @@ static int fail_read(const struct img_reader *reader, const struct slot *slot,
     return -1;
 }
 
+/* The head is read, and its work is done. */
+static int head_wait(struct img_reader *reader, struct img_error *err)
+{
+    const struct img_reader_options *options = &reader->options;
+    struct img_reader_slot *slot = &reader->slots[reader->head];
+
+    if (reader->crew) {
+        return img_reader_crew_wait(reader->crew, err);
+    }
+    while (!slot->is_done) {
+        struct img_request *done = NULL;
+
+        if (img_engine_wait(reader->engine, &done, err)) {
+            return -1;
+        }
+        ((struct img_reader_slot *)done->owner)->is_done = true;
+    }
+    if (slot->request.result == 0 && options->work) {
+        options->work(options->opaque, &slot->piece);
+    }
+    return 0;
+}
+
 int img_reader_get(struct img_reader *reader, const struct img_piece **out,
                    struct img_error *err)
 {
@@ -125,22 +157,17 @@ int img_reader_get(struct img_reader *reader, const struct img_piece **out,
         reader->head = (reader->head + 1) % reader->options.depth;
         reader->used--;
     }
+    *out = NULL;
     if (fill(reader, err)) {
         return -1;
     }
-    *out = NULL;
     if (reader->used == 0) {
         return 0;
     }
 
-    struct slot *slot = &reader->slots[reader->head];
-    while (!slot->is_done) {
-        struct img_request *done = NULL;
-
-        if (img_engine_wait(reader->engine, &done, err)) {
-            return -1;
-        }
-        ((struct slot *)done->owner)->is_done = true;
+    struct img_reader_slot *slot = &reader->slots[reader->head];
+    if (head_wait(reader, err)) {
+        return -1;
     }
     if (slot->request.result != 0) {
         return fail_read(reader, slot, err);

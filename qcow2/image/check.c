@@ -154,6 +154,7 @@ static int check_init(struct qcow2_check *check, struct img_error *err)
 
 static void check_fini(struct qcow2_check *check)
 {
+    qcow2_blocks_fini(&check->blocks);
     qcow2_counts_fini(&check->counts);
     qcow2_counts_fini(&check->tables);
     qcow2_stored_fini(&check->stored);

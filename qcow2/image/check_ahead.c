@@ -11,14 +11,32 @@
 #include "check_state.h"
 
 #include <img/checked.h>
+#include <img/thread.h>
 
 #include "slice.h"
 
-/* What is under way at a time, and of one read (a table, if that is more). */
+/* What is under way at a time, twice as much with threads, and of one read (a
+   table, if that is more). */
 #define AHEAD_LEN (2u << 20)
 #define PIECE_LEN (128u << 10)
+/* Of however large tables, with threads. */
+#define MIN_PIECES 4u
 /* So few tables are read before a ring is set up. */
 #define MIN_TABLES 8u
+/* Threads are worth their start with so many bytes of tables. */
+#define MIN_THREADS_LEN (8u << 20)
+/* More than so many do not help: what is counted is counted by one. */
+#define THREADS_MAX 8u
+
+/* What was seen in the tables of a piece. */
+struct seen {
+    uint32_t nr; /* tables */
+    struct {
+        bool is_plain;
+        uint32_t spans_nr;
+    } tables[PIECE_LEN / 512];
+    uint64_t spans[]; /* of each table, from its first entry on */
+};
 
 bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off)
 {
@@ -67,6 +85,7 @@ static bool pending_find(struct qcow2_ahead *ahead)
 static bool piece_next(void *opaque, struct img_piece *piece)
 {
     struct qcow2_ahead *ahead = opaque;
+    struct seen *seen = piece->result;
     uint32_t cluster_len = ahead->check->q->header.cluster_len;
     size_t max_len = (size_t)img_max(PIECE_LEN, cluster_len);
 
@@ -75,10 +94,13 @@ static bool piece_next(void *opaque, struct img_piece *piece)
     }
     piece->off = ahead->pending.off;
     piece->len = 0;
+    seen->nr = 0;
     while (pending_find(ahead) &&
            ahead->pending.off == piece->off + piece->len &&
            piece->len + cluster_len <= max_len) {
         piece->len += cluster_len;
+        seen->tables[seen->nr++].is_plain =
+            qcow2_l2_is_plain(ahead->check, &ahead->pending);
         ahead->has_pending = false;
     }
     /* For engines that read one piece after the other. */
@@ -86,11 +108,59 @@ static bool piece_next(void *opaque, struct img_piece *piece)
     return true;
 }
 
-int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
+static struct qcow2_l2_scan scan_at(const struct qcow2_ahead *ahead,
+                                    struct seen *seen, uint32_t idx)
+{
+    return (struct qcow2_l2_scan){
+        .spans = seen->spans + (size_t)idx * ahead->check->q->header.l2_entries,
+        .nr = seen->tables[idx].spans_nr,
+    };
+}
+
+static void piece_scan(void *opaque, const struct img_piece *piece)
+{
+    const struct qcow2_ahead *ahead = opaque;
+    struct seen *seen = piece->result;
+
+    for (uint32_t i = 0; i < seen->nr; i++) {
+        struct qcow2_l2_scan scan = scan_at(ahead, seen, i);
+
+        qcow2_l2_scan(ahead->check,
+                      piece->bytes +
+                          (size_t)i * ahead->check->q->header.cluster_len,
+                      seen->tables[i].is_plain, &scan);
+        seen->tables[i].spans_nr = scan.nr;
+    }
+}
+
+unsigned qcow2_check_depth(size_t max_len, uint64_t len, unsigned threads)
+{
+    uint64_t least = threads > 0 ? MIN_PIECES : 1;
+    uint64_t room = threads > 0 ? 2 * AHEAD_LEN : AHEAD_LEN;
+    uint64_t pieces = img_max(room / max_len, least);
+
+    return (unsigned)img_max(img_min(pieces, img_div_up(len, max_len)), 1);
+}
+
+unsigned qcow2_check_threads(const struct qcow2_check *check, uint64_t len)
+{
+    unsigned wish = check->options->threads;
+
+    if (check->is_naming || (wish == 0 && len < MIN_THREADS_LEN)) {
+        return 0;
+    }
+    wish = (unsigned)img_min(img_threads_nr(wish), THREADS_MAX);
+    return wish > 1 ? wish : 0;
+}
+
+int qcow2_ahead_init(struct qcow2_ahead *ahead, struct qcow2_check *check,
                      struct img_error *err)
 {
-    size_t max_len = (size_t)img_max(PIECE_LEN, check->q->header.cluster_len);
+    const struct qcow2_header *header = &check->q->header;
+    size_t max_len = (size_t)img_max(PIECE_LEN, header->cluster_len);
     bool is_small = check->l1.nr < MIN_TABLES;
+    uint64_t len = (uint64_t)check->l1.nr * header->cluster_len;
+    unsigned threads = qcow2_check_threads(check, len);
 
     ahead->check = check;
     ahead->is_sparse = img_file_allocated_len(check->q->image.file) <
@@ -100,22 +170,32 @@ int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
             .file = check->q->image.file,
             .engine = is_small ? IMG_ENGINE_SYNC : check->options->engine,
             .rings = check->options->rings,
-            .depth = (unsigned)(AHEAD_LEN / max_len),
+            .depth = qcow2_check_depth(
+                max_len, check->q->image.snapshots_nr > 0 ? UINT64_MAX : len,
+                threads),
             .max_len = max_len,
+            .result_len = sizeof(struct seen) +
+                          max_len / header->l2_entry_len * sizeof(uint64_t),
             .next = piece_next,
+            .work = piece_scan,
             .opaque = ahead,
+            .threads = threads,
         },
         &ahead->reader, err);
 }
 
-int qcow2_check_rings(enum img_engine_kind engine, struct img_ring_stock **out,
-                      struct img_error *err)
+int qcow2_check_rings(const struct qcow2_check_options *options, bool is_direct,
+                      struct img_ring_stock **out, struct img_error *err)
 {
+    /* Through the page cache one read at a time is as fast. */
+    bool is_each = is_direct || options->engine == IMG_ENGINE_URING;
+    uint64_t threads = img_min(img_threads_nr(options->threads), THREADS_MAX);
+
     *out = NULL;
-    return engine == IMG_ENGINE_SYNC
+    return options->engine == IMG_ENGINE_SYNC
                ? 0
-               : img_ring_stock_new(1, (unsigned)(AHEAD_LEN / PIECE_LEN), out,
-                                    err);
+               : img_ring_stock_new(is_each ? (unsigned)threads : 1,
+                                    AHEAD_LEN / PIECE_LEN, out, err);
 }
 
 void qcow2_ahead_fini(struct qcow2_ahead *ahead)
@@ -126,7 +206,7 @@ void qcow2_ahead_fini(struct qcow2_ahead *ahead)
 
 int qcow2_ahead_get(struct qcow2_ahead *ahead,
                     const struct qcow2_l2_visit *visit, const uint8_t **out,
-                    struct img_error *err)
+                    struct qcow2_l2_scan *scan, struct img_error *err)
 {
     const struct img_piece *piece = ahead->piece;
 
@@ -138,8 +218,14 @@ int qcow2_ahead_get(struct qcow2_ahead *ahead,
         ahead->piece = piece;
         ahead->is_over = !piece;
     }
-    *out = piece && visit->off >= piece->off
-               ? piece->bytes + (visit->off - piece->off)
-               : NULL;
+    *out = NULL;
+    if (piece && visit->off >= piece->off) {
+        uint64_t off = visit->off - piece->off;
+
+        *out = piece->bytes + off;
+        *scan =
+            scan_at(ahead, piece->result,
+                    (uint32_t)(off >> ahead->check->q->header.cluster_bits));
+    }
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "check_state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <img/bytes.h>
 #include <img/checked.h>
@@ -52,6 +53,7 @@ static int suspects_flush(struct qcow2_check *check, struct img_error *err)
         has_owner = has_owner || suspects->at[i].references > 0;
     }
     if (has_owner && check->options->problem) {
+        qcow2_blocks_fini(&check->blocks); /* the walk reads ahead itself */
         check->is_naming = true;
         int ret = qcow2_check_walk(check, err);
         check->is_naming = false;
@@ -95,49 +97,6 @@ static int suspect_found(struct qcow2_check *check, uint64_t cluster,
     return suspects->nr == MAX_SUSPECTS ? suspects_flush(check, err) : 0;
 }
 
-/* Four counters, as 16-bit refcounts one behind the other would show them. */
-static uint64_t four_wide(const uint8_t *counted)
-{
-    uint64_t four = img_load_be32(counted);
-
-    four = (four | four << 16) & 0x0000ffff0000ffffull;
-    return (four | four << 8) & 0x00ff00ff00ff00ffull;
-}
-
-/*
- * How many of NR clusters from FIRST on, within one chunk, have the refcount
- * that was counted, as far as a glance at 16-bit refcounts tells.
- */
-static uint64_t run_equal(const struct qcow2_check *check, uint64_t first,
-                          uint64_t nr, uint64_t *highest)
-{
-    const struct qcow2_counts_chunk *chunk =
-        &check->counts.chunks[first / QCOW2_COUNTS_CHUNK];
-    const uint8_t *block =
-        check->stored.bytes + first % check->stored.entries * 2;
-    uint64_t same = 0;
-
-    if (check->q->header.refcount_order != 4 || !chunk->narrow) {
-        return 0;
-    }
-
-    const uint8_t *counted = chunk->narrow + first % QCOW2_COUNTS_CHUNK;
-    while (same + 4 <= nr &&
-           img_load_be64(block + same * 2) == four_wide(counted + same)) {
-        same += 4;
-    }
-    while (same < nr && img_load_be16(block + same * 2) == counted[same]) {
-        same++;
-    }
-    for (uint64_t i = same; i > 0; i--) {
-        if (counted[i - 1] != 0) {
-            *highest = first + i - 1;
-            break;
-        }
-    }
-    return same;
-}
-
 /*
  * NR clusters from FIRST on, within one chunk. Their refcounts stand in the
  * loaded block; where HAS_BLOCK is false they are all 0.
@@ -147,10 +106,12 @@ static int run_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
 {
     const struct qcow2_header *header = &check->q->header;
     const uint8_t *block = check->stored.bytes;
-    uint64_t base = first % check->stored.entries;
+    uint64_t base = first & (check->stored.entries - 1u);
 
     for (uint64_t i = 0; i < nr; i++) {
-        i += has_block ? run_equal(check, first + i, nr - i, highest) : 0;
+        i += has_block
+                 ? qcow2_run_equal(check, block, first + i, nr - i, highest)
+                 : 0;
         if (i == nr) {
             break;
         }
@@ -170,15 +131,49 @@ static int run_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
     return 0;
 }
 
+/*
+ * The block that counts the clusters from FIRST on, as qcow2_stored_load has
+ * it; *is_equal where it is known to say what was counted, and not loaded.
+ */
+static int block_load(struct qcow2_check *check, uint64_t first,
+                      bool *has_block, bool *is_broken, bool *is_equal,
+                      uint64_t *highest, struct img_error *err)
+{
+    struct qcow2_block_seen seen = {0};
+    const uint8_t *bytes = NULL;
+
+    *is_equal = *is_broken = false;
+    *has_block = true;
+    if (qcow2_blocks_get(&check->blocks, first >> check->stored.entries_bits,
+                         &bytes, &seen, err)) {
+        return -1;
+    }
+    if (!bytes) {
+        return qcow2_stored_load(&check->stored, first, has_block, is_broken,
+                                 err);
+    }
+    *is_equal = seen.is_equal;
+    if (seen.is_equal) {
+        *highest = img_max(*highest, seen.highest);
+    } else {
+        memcpy(check->stored.bytes, bytes, check->q->header.cluster_len);
+    }
+    return 0;
+}
+
 /* Clusters from FIRST on that one refcount block, or none, counts. */
 static int block_compare(struct qcow2_check *check, uint64_t first, uint64_t nr,
                          uint64_t *highest, struct img_error *err)
 {
-    bool has_block, is_broken;
+    bool has_block, is_broken, is_equal;
 
     if (qcow2_check_is_wanted(check, err) ||
-        qcow2_stored_load(&check->stored, first, &has_block, &is_broken, err)) {
+        block_load(check, first, &has_block, &is_broken, &is_equal, highest,
+                   err)) {
         return -1;
+    }
+    if (is_equal) {
+        return 0;
     }
     if (is_broken) {
         const struct qcow2_finding finding = {
@@ -216,6 +211,7 @@ int qcow2_check_compare(struct qcow2_check *check, struct img_error *err)
     uint64_t entries = check->stored.entries;
     uint64_t highest = 0;
 
+    qcow2_blocks_init(&check->blocks, check);
     for (uint64_t first = 0; first < check->clusters_nr;) {
         uint64_t nr =
             img_min(entries - first % entries, check->clusters_nr - first);

@@ -194,13 +194,16 @@ static int table_visit(struct qcow2_check *check, struct qcow2_ahead *ahead,
                        struct img_error *err)
 {
     const uint8_t *table = check->l2;
+    uint64_t whole;
+    struct qcow2_l2_scan scan = {.spans = &whole};
 
     if (visit->off >= check->file_len) {
         return 0;
     }
     if (qcow2_ahead_has(check, visit->off)) {
-        return qcow2_ahead_get(ahead, visit, &table, err) ||
-                       (table && qcow2_check_l2(check, visit, table, err))
+        return qcow2_ahead_get(ahead, visit, &table, &scan, err) ||
+                       (table &&
+                        qcow2_check_l2(check, visit, table, &scan, err))
                    ? -1
                    : 0;
     }
@@ -208,10 +211,11 @@ static int table_visit(struct qcow2_check *check, struct qcow2_ahead *ahead,
         return 0;
     }
     check->odd_visits_left--;
+    qcow2_l2_scan(check, table, false, &scan);
     return img_file_read_padded(check->q->image.file, check->l2,
                                 check->q->header.cluster_len, visit->off, NULL,
                                 err) ||
-                   qcow2_check_l2(check, visit, table, err)
+                   qcow2_check_l2(check, visit, table, &scan, err)
                ? -1
                : 0;
 }

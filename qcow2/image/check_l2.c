@@ -15,8 +15,6 @@
 /* Bits 1 to 8 and 56 to 61 of a standard entry. */
 #define L2_RESERVED 0x3f000000000001feull
 
-/* Shorter runs of clusters cost more to find than they save. */
-#define MIN_RUN 4u
 /* So many entries ahead a counter is asked for that may not be in the cache. */
 #define NEAR_ENTRIES 32u
 
@@ -301,138 +299,93 @@ static int entry_check(struct qcow2_check *check,
     return 0;
 }
 
-/* How many of the NR entries at P are VALUE, VALUE + STEP, and so on. */
-static uint64_t run_len(const uint8_t *p, uint64_t nr, uint64_t value,
-                        uint64_t step)
-{
-    uint64_t run = 0;
-
-    for (; run + 4 <= nr; run += 4, p += 32, value += 4 * step) {
-        if ((img_load_be64(p) ^ value) |
-            (img_load_be64(p + 8) ^ (value + step)) |
-            (img_load_be64(p + 16) ^ (value + 2 * step)) |
-            (img_load_be64(p + 24) ^ (value + 3 * step))) {
-            break;
-        }
-    }
-    for (; run < nr && img_load_be64(p) == value; p += 8, value += step) {
-        run++;
-    }
-    return run;
-}
-
-/*
- * Entries from P on, of *NR, that are data clusters one behind the other,
- * inside the file and as they should be, are counted together: that is what
- * most of a large image is. *NR says how many; 0: look at the entry by itself.
- */
-static int run_check(struct qcow2_check *check, const uint8_t *p, uint64_t *nr,
+/* A run: what bit 63 and the refcounts say is known to be right. */
+static int run_check(struct qcow2_check *check, uint64_t span,
                      uint64_t *next_off, struct img_error *err)
 {
     const struct qcow2_header *header = &check->q->header;
     const struct qcow2_owner unnamed = {QCOW2_OWNER_NONE, 0};
-    uint64_t value = img_load_be64(p);
-    uint64_t off = value & QCOW2_ENTRY_OFFSET_MASK;
-    uint64_t left = *nr;
-    uint64_t run;
+    uint64_t first = (span & ~QCOW2_SPAN_RUN) >> QCOW2_SPAN_BITS;
+    uint64_t nr = (span & QCOW2_SPAN_MASK) + 1;
+    uint64_t off = first << header->cluster_bits;
+    uint64_t len = nr << header->cluster_bits;
 
-    *nr = 0;
-    if (value != (off | QCOW2_ENTRY_COPIED) || off == 0 ||
-        (off & (header->cluster_len - 1u))) {
-        return 0;
+    if (qcow2_stored_draw(&check->stored, first, err)) {
+        return -1;
     }
-    run = run_len(p, left, value, header->cluster_len);
-    if (run < MIN_RUN) {
-        return 0;
-    }
-    run = qcow2_stored_ones(&check->stored, off >> header->cluster_bits, run);
-    if (run < MIN_RUN ||
-        !qcow2_check_is_inside(check, off, run << header->cluster_bits)) {
-        return 0;
-    }
-    check->result->allocated_clusters += run;
+    check->result->allocated_clusters += nr;
     check->result->fragmented_clusters += *next_off != 0 && off != *next_off;
-    *next_off = off + (run << header->cluster_bits);
-    *nr = run;
-    return qcow2_check_mark(check, off, run << header->cluster_bits, 1, unnamed,
-                            err);
+    *next_off = off + len;
+    return qcow2_check_mark(check, off, len, 1, unnamed, err);
 }
 
-/* Is run_check for this table? */
-static bool is_plain(const struct qcow2_check *check,
-                     const struct qcow2_l2_visit *visit)
+/* Ask for what the entry at P needs that may not be in the cache. */
+static inline void prefetch(const struct qcow2_check *check, const uint8_t *p)
 {
-    const struct qcow2_header *header = &check->q->header;
+    uint64_t cluster = (img_load_be64(p) & QCOW2_ENTRY_OFFSET_MASK) >>
+                       check->q->header.cluster_bits;
 
-    return !check->is_naming && !header->has_extended_l2 &&
-           !header->has_data_file && header->refcount_order >= 4 &&
-           visit->off != 0 && visit->active_times == 1 &&
-           visit->snapshot_times == 0;
+    __builtin_prefetch(qcow2_stored_place(&check->stored, cluster));
+    __builtin_prefetch(qcow2_counts_place(&check->counts, cluster), 1);
 }
 
-/* The entries of TABLE from *I on: one, or a run. */
-static int entries_check(struct qcow2_check *check,
-                         const struct qcow2_l2_visit *visit,
-                         const uint8_t *table, uint64_t *i, uint64_t *next_off,
-                         struct img_error *err)
+/* Entries of TABLE that are looked at one by one. */
+static int span_check(struct qcow2_check *check,
+                      const struct qcow2_l2_visit *visit, const uint8_t *table,
+                      uint64_t span, uint64_t *next_off, struct img_error *err)
 {
     const struct qcow2_header *header = &check->q->header;
-    const uint8_t *p = table + *i * header->l2_entry_len;
-    uint64_t nr = header->l2_entries - *i;
-    const struct entry entry = {
-        .value = img_load_be64(p),
-        .bitmap = header->has_extended_l2 ? img_load_be64(p + 8) : 0,
-        .off = visit->off + *i * header->l2_entry_len,
-        .guest_off = visit->guest_off + *i * header->cluster_len,
-    };
+    size_t words = header->l2_entry_len / 8u;
+    uint64_t first = span >> QCOW2_SPAN_BITS;
+    uint64_t end = first + (span & QCOW2_SPAN_MASK);
 
-    if (is_plain(check, visit)) {
-        if (run_check(check, p, &nr, next_off, err)) {
+    for (uint64_t i = first; i < end; i++) {
+        const uint8_t *p = table + i * header->l2_entry_len;
+
+        if (img_load_be64(p) == 0) {
+            uint64_t empty = qcow2_words_equal(p, (end - i) * words, 0) / words;
+
+            i += empty;
+            p += empty * header->l2_entry_len;
+        }
+        if (i >= end) {
+            break;
+        }
+        if (i + NEAR_ENTRIES < end) {
+            prefetch(check, p + (size_t)NEAR_ENTRIES * header->l2_entry_len);
+        }
+
+        const struct entry entry = {
+            .value = img_load_be64(p),
+            .bitmap = header->has_extended_l2 ? img_load_be64(p + 8) : 0,
+            .off = visit->off + i * header->l2_entry_len,
+            .guest_off = visit->guest_off + i * header->cluster_len,
+        };
+        if (entry_check(check, visit, &entry, next_off, err)) {
             return -1;
         }
-        if (nr > 0) {
-            *i += nr;
-            return 0;
-        }
     }
-    *i += 1;
-    return entry_check(check, visit, &entry, next_off, err);
-}
-
-/* The host cluster that the entry at P names, if it is a standard one. */
-static uint64_t cluster_of(const struct qcow2_header *header, const uint8_t *p)
-{
-    return (img_load_be64(p) & QCOW2_ENTRY_OFFSET_MASK) >> header->cluster_bits;
+    return 0;
 }
 
 int qcow2_check_l2(struct qcow2_check *check,
                    const struct qcow2_l2_visit *visit, const uint8_t *table,
-                   struct img_error *err)
+                   const struct qcow2_l2_scan *scan, struct img_error *err)
 {
-    const struct qcow2_header *header = &check->q->header;
-    size_t words = header->l2_entry_len / 8u;
     uint64_t next_off = 0;
 
-    for (uint64_t i = 0; i < header->l2_entries;) {
-        const uint8_t *p = table + i * header->l2_entry_len;
-        uint64_t empty =
-            img_load_be64(p) == 0
-                ? qcow2_words_equal(p, (header->l2_entries - i) * words, 0) /
-                      words
-                : 0;
+    for (uint32_t i = 0; i < scan->nr; i++) {
+        uint64_t span = scan->spans[i];
 
-        i += empty;
-        if (i + NEAR_ENTRIES < header->l2_entries) {
-            const uint8_t *near =
-                p + (empty + NEAR_ENTRIES) * header->l2_entry_len;
-            uint64_t cluster = cluster_of(header, near);
+        if (i + NEAR_ENTRIES < scan->nr) {
+            uint64_t near = scan->spans[i + NEAR_ENTRIES] & ~QCOW2_SPAN_RUN;
 
-            /* GCC drops a function that does nothing but this. */
-            __builtin_prefetch(qcow2_stored_place(&check->stored, cluster));
-            __builtin_prefetch(qcow2_counts_place(&check->counts, cluster), 1);
+            __builtin_prefetch(
+                qcow2_counts_place(&check->counts, near >> QCOW2_SPAN_BITS), 1);
         }
-        if (i < header->l2_entries &&
-            entries_check(check, visit, table, &i, &next_off, err)) {
+        if (span & QCOW2_SPAN_RUN
+                ? run_check(check, span, &next_off, err)
+                : span_check(check, visit, table, span, &next_off, err)) {
             return -1;
         }
     }

@@ -68,6 +68,15 @@ struct qcow2_suspects {
     size_t nr, room;
 };
 
+/* Refcount blocks in the order of the refcount table, read ahead. */
+struct qcow2_blocks {
+    const struct qcow2_check *check;
+    struct img_reader *reader;     /* NULL until one is asked for */
+    const struct img_piece *piece; /* the one that was handed out last */
+    uint64_t piece_end;            /* behind its last block's index */
+    uint64_t next, end;            /* to be asked for; of all */
+};
+
 struct qcow2_check {
     struct qcow2_image *q;
     const struct qcow2_check_options *options;
@@ -85,6 +94,7 @@ struct qcow2_check {
     size_t odd_tables_nr;
     uint8_t *l2;              /* one table that was not read ahead */
     uint32_t odd_visits_left; /* see MAX_ODD_TABLES */
+    struct qcow2_blocks blocks;
     struct qcow2_suspects suspects;
     bool is_naming; /* the second run */
 };
@@ -151,10 +161,35 @@ struct qcow2_l2_visit {
     uint64_t active_times;
     uint64_t snapshot_times;
 };
-/* TABLE holds its bytes. */
+/*
+ * Entries of a table, in one number: a run of data clusters one behind the
+ * other that are as they should be (bit 63, the first cluster, how many less
+ * one), or such as have to be looked at one by one (the first, how many).
+ */
+#define QCOW2_SPAN_RUN (1ull << 63)
+#define QCOW2_SPAN_BITS 24u /* of how many: a table has 2^18 at most */
+#define QCOW2_SPAN_MASK ((1ull << QCOW2_SPAN_BITS) - 1u)
+/* A cluster from here on is looked at by itself. */
+#define QCOW2_SPAN_CLUSTERS (1ull << (63u - QCOW2_SPAN_BITS))
+
+struct qcow2_l2_scan {
+    uint64_t *spans; /* room for one an entry */
+    uint32_t nr;     /* ascending; in between is nothing */
+};
+
+/* TABLE holds its bytes, SCAN what was seen in it. */
 int qcow2_check_l2(struct qcow2_check *check,
                    const struct qcow2_l2_visit *visit, const uint8_t *table,
-                   struct img_error *err);
+                   const struct qcow2_l2_scan *scan, struct img_error *err);
+
+/* check_scan.c: a table at a glance */
+
+/* May the table of VISIT have runs? */
+bool qcow2_l2_is_plain(const struct qcow2_check *check,
+                       const struct qcow2_l2_visit *visit);
+/* Any thread, beside others and the check itself. */
+void qcow2_l2_scan(struct qcow2_check *check, const uint8_t *table,
+                   bool is_plain, struct qcow2_l2_scan *out);
 
 /* check_ahead.c: L2 tables in the order of the visits, read ahead. */
 
@@ -169,7 +204,7 @@ bool qcow2_l2_walk_next(const struct qcow2_check *check,
                         struct qcow2_l2_visit *visit);
 
 struct qcow2_ahead {
-    const struct qcow2_check *check;
+    struct qcow2_check *check;
     struct img_reader *reader;
     const struct img_piece *piece; /* the one that was handed out last */
     struct qcow2_l2_walk walk;     /* of what was asked for */
@@ -181,20 +216,49 @@ struct qcow2_ahead {
     uint64_t run_begin, run_end;
 };
 
-int qcow2_ahead_init(struct qcow2_ahead *ahead, const struct qcow2_check *check,
+int qcow2_ahead_init(struct qcow2_ahead *ahead, struct qcow2_check *check,
                      struct img_error *err);
 /* Accepts a zeroed one. */
 void qcow2_ahead_fini(struct qcow2_ahead *ahead);
 /*
  * The table of VISIT, which is the next one of the walk that begins in a
- * cluster inside the file; borrowed until the next call. NULL: it lies in a
- * hole of the file.
+ * cluster inside the file, and what was seen in it; borrowed until the next
+ * call. NULL: it lies in a hole of the file.
  */
 int qcow2_ahead_get(struct qcow2_ahead *ahead,
                     const struct qcow2_l2_visit *visit, const uint8_t **out,
-                    struct img_error *err);
+                    struct qcow2_l2_scan *scan, struct img_error *err);
+/* Threads for a pass over LEN bytes of tables; 0: it is done here. */
+unsigned qcow2_check_threads(const struct qcow2_check *check, uint64_t len);
+/* Pieces of at most MAX_LEN bytes, of LEN in all, that are under way then. */
+unsigned qcow2_check_depth(size_t max_len, uint64_t len, unsigned threads);
 /* Is the table one that is read ahead? */
 bool qcow2_ahead_has(const struct qcow2_check *check, uint64_t l2_off);
+
+/* check_blocks.c: what refcount blocks say at a glance */
+struct qcow2_block_seen {
+    bool is_equal;    /* just what was counted, for all of its clusters */
+    uint64_t highest; /* of them that is in use; 0: none */
+};
+
+void qcow2_blocks_init(struct qcow2_blocks *blocks, struct qcow2_check *check);
+/* Accepts a zeroed one, and may be used again: it begins anew. */
+void qcow2_blocks_fini(struct qcow2_blocks *blocks);
+/*
+ * Block IDX, which comes after those that were asked for before; borrowed
+ * until the next call. NULL: there is none, or so few that they are read one
+ * by one.
+ */
+int qcow2_blocks_get(struct qcow2_blocks *blocks, uint64_t idx,
+                     const uint8_t **out, struct qcow2_block_seen *seen,
+                     struct img_error *err);
+/*
+ * How many of NR clusters from FIRST on, within one chunk, have the refcount
+ * that was counted, as far as a glance at BLOCK of 16-bit refcounts tells.
+ * *highest: the last of them that is in use, if one is.
+ */
+uint64_t qcow2_run_equal(const struct qcow2_check *check, const uint8_t *block,
+                         uint64_t first, uint64_t nr, uint64_t *highest);
 
 /* check_compare.c: stored against counted, with owners named. */
 int qcow2_check_compare(struct qcow2_check *check, struct img_error *err);

@@ -16,10 +16,6 @@
 #include "counts.h"
 #include "state.h"
 
-/* Of block_of: the table has no block there, or one that makes no sense. */
-#define BLOCK_NONE UINT32_MAX
-#define BLOCK_BROKEN (UINT32_MAX - 1u)
-
 static bool is_broken_off(const struct qcow2_stored *stored, uint64_t off)
 {
     uint32_t cluster_len = stored->q->header.cluster_len;
@@ -60,9 +56,9 @@ static void blocks_find(struct qcow2_stored *stored)
         struct qcow2_stored_block key = {.off = table->off[i]};
 
         if (key.off == 0) {
-            stored->block_of[i] = BLOCK_NONE;
+            stored->block_of[i] = QCOW2_STORED_NONE;
         } else if (is_broken_off(stored, key.off)) {
-            stored->block_of[i] = BLOCK_BROKEN;
+            stored->block_of[i] = QCOW2_STORED_BROKEN;
         } else {
             const struct qcow2_stored_block *found =
                 bsearch(&key, stored->blocks, stored->blocks_nr, sizeof(key),
@@ -80,7 +76,9 @@ int qcow2_stored_init(struct qcow2_stored *stored, struct qcow2_image *q,
         .q = q,
         .entries = qcow2_refcount_block_entries(&q->header),
     };
+    stored->entries_bits = (uint32_t)__builtin_ctzll(stored->entries);
     stored->memory_left = memory_left;
+    pthread_mutex_init(&stored->lock, NULL);
     if (qcow2_reftable_load(q, &stored->table, err)) {
         return -1;
     }
@@ -104,6 +102,9 @@ void qcow2_stored_fini(struct qcow2_stored *stored)
     free(stored->blocks);
     free(stored->block_of);
     free(stored->bytes);
+    if (stored->q) {
+        pthread_mutex_destroy(&stored->lock);
+    }
     qcow2_reftable_fini(&stored->table);
     *stored = (struct qcow2_stored){0};
 }
@@ -141,73 +142,99 @@ static uint64_t ones_of(const struct qcow2_stored *stored, uint64_t word)
     return ones;
 }
 
+/* With the lock: make BLOCK's answers. */
 static int block_index(struct qcow2_stored *stored,
                        struct qcow2_stored_block *block, struct img_error *err)
 {
     uint64_t words = img_div_up(stored->entries, 64);
+    uint64_t *is_one;
 
-    if (qcow2_budget_draw(stored->memory_left, words * 8, err) ||
-        block_read(stored, block->off, err)) {
+    if (block_read(stored, block->off, err)) {
         return -1;
     }
-    block->is_one = img_calloc(words, sizeof(*block->is_one), err);
-    if (!block->is_one) {
+    is_one = img_calloc(words, sizeof(*is_one), err);
+    if (!is_one) {
         return -1;
     }
     for (uint64_t i = 0; i < words; i++) {
-        block->is_one[i] = ones_of(stored, i);
+        is_one[i] = ones_of(stored, i);
     }
+    atomic_store_explicit(&block->is_one, is_one, memory_order_release);
     return 0;
+}
+
+int qcow2_stored_draw_block(struct qcow2_stored *stored,
+                            struct qcow2_stored_block *block,
+                            struct img_error *err)
+{
+    if (qcow2_budget_draw(stored->memory_left,
+                          img_div_up(stored->entries, 64) * 8, err)) {
+        return -1;
+    }
+    block->is_drawn = true;
+    pthread_mutex_lock(&stored->lock);
+    int rc = 0;
+    if (qcow2_stored_bits(block)) {
+        stored->ahead_nr--;
+    } else {
+        rc = block_index(stored, block, err);
+    }
+    pthread_mutex_unlock(&stored->lock);
+    return rc;
 }
 
 int qcow2_stored_is_one(struct qcow2_stored *stored, uint64_t cluster,
                         enum qcow2_stored_answer *out, struct img_error *err)
 {
-    uint64_t idx = cluster / stored->entries;
-    uint64_t bit = cluster % stored->entries;
-    uint32_t which =
-        idx < stored->table.nr ? stored->block_of[idx] : BLOCK_NONE;
+    uint64_t idx = cluster >> stored->entries_bits;
+    uint64_t bit = cluster & (stored->entries - 1u);
+    struct qcow2_stored_block *block = qcow2_stored_block_at(stored, cluster);
 
-    if (which == BLOCK_NONE || which == BLOCK_BROKEN) {
-        *out = which == BLOCK_NONE ? QCOW2_STORED_OTHER : QCOW2_STORED_UNKNOWN;
+    if (!block) {
+        *out = idx < stored->table.nr &&
+                       stored->block_of[idx] == QCOW2_STORED_BROKEN
+                   ? QCOW2_STORED_UNKNOWN
+                   : QCOW2_STORED_OTHER;
         return 0;
     }
-
-    struct qcow2_stored_block *block = &stored->blocks[which];
-    if (!block->is_one && block_index(stored, block, err)) {
+    if (!block->is_drawn && qcow2_stored_draw_block(stored, block, err)) {
         return -1;
     }
-    *out = block->is_one[bit / 64] >> (bit % 64) & 1 ? QCOW2_STORED_ONE
-                                                     : QCOW2_STORED_OTHER;
+    *out = qcow2_stored_bits(block)[bit / 64] >> (bit % 64) & 1
+               ? QCOW2_STORED_ONE
+               : QCOW2_STORED_OTHER;
     return 0;
 }
 
-const void *qcow2_stored_place(const struct qcow2_stored *stored,
-                               uint64_t cluster)
+const uint64_t *qcow2_stored_ahead(struct qcow2_stored *stored,
+                                   struct qcow2_stored_block *block)
 {
-    uint64_t idx = cluster / stored->entries;
-    uint64_t bit = cluster % stored->entries;
+    struct img_error ignored;
 
-    if (idx >= stored->table.nr || stored->block_of[idx] >= BLOCK_BROKEN) {
-        return NULL;
+    pthread_mutex_lock(&stored->lock);
+    if (!qcow2_stored_bits(block) && !block->is_left_out &&
+        stored->ahead_nr < QCOW2_STORED_AHEAD) {
+        if (block_index(stored, block, &ignored) == 0) {
+            stored->ahead_nr++;
+        } else {
+            block->is_left_out = true; /* the check will say why */
+        }
     }
-
-    const uint64_t *is_one = stored->blocks[stored->block_of[idx]].is_one;
-    return is_one ? is_one + bit / 64 : NULL;
+    pthread_mutex_unlock(&stored->lock);
+    return qcow2_stored_bits(block);
 }
 
-uint64_t qcow2_stored_ones(const struct qcow2_stored *stored, uint64_t cluster,
+uint64_t qcow2_stored_ones(struct qcow2_stored *stored, uint64_t cluster,
                            uint64_t nr)
 {
-    uint64_t idx = cluster / stored->entries;
-    uint64_t bit = cluster % stored->entries;
+    uint64_t bit = cluster & (stored->entries - 1u);
+    struct qcow2_stored_block *block = qcow2_stored_block_at(stored, cluster);
+    const uint64_t *is_one = block ? qcow2_stored_bits(block) : NULL;
     uint64_t done = 0;
 
-    if (idx >= stored->table.nr || stored->block_of[idx] >= BLOCK_BROKEN) {
-        return 0;
+    if (block && !is_one) {
+        is_one = qcow2_stored_ahead(stored, block);
     }
-
-    const uint64_t *is_one = stored->blocks[stored->block_of[idx]].is_one;
     nr = img_min(nr, stored->entries - bit);
     while (is_one && done < nr) {
         uint64_t others = ~(is_one[bit / 64] >> (bit % 64));
@@ -227,11 +254,11 @@ uint64_t qcow2_stored_ones(const struct qcow2_stored *stored, uint64_t cluster,
 int qcow2_stored_load(struct qcow2_stored *stored, uint64_t cluster,
                       bool *has_block, bool *is_broken, struct img_error *err)
 {
-    uint64_t idx = cluster / stored->entries;
+    uint64_t idx = cluster >> stored->entries_bits;
     uint32_t which =
-        idx < stored->table.nr ? stored->block_of[idx] : BLOCK_NONE;
+        idx < stored->table.nr ? stored->block_of[idx] : QCOW2_STORED_NONE;
 
-    *is_broken = which == BLOCK_BROKEN;
-    *has_block = which != BLOCK_NONE && which != BLOCK_BROKEN;
+    *is_broken = which == QCOW2_STORED_BROKEN;
+    *has_block = which != QCOW2_STORED_NONE && which != QCOW2_STORED_BROKEN;
     return *has_block ? block_read(stored, stored->blocks[which].off, err) : 0;
 }

@@ -84,6 +84,7 @@ static int check(struct img_image *image, struct part *part,
         .opaque = part,
         .max_problems = asked->max_problems,
         .max_memory = asked->max_memory,
+        .threads = asked->threads,
         .cancel = cancel,
         .progress = part_progress,
     };

@@ -155,6 +155,19 @@ run check --backing-chain --max-depth 2 --output json top.qcow2
 expect_exit 1
 expect_json "$links == [('middle.qcow2', 'error', 'chain-too-deep')]"
 
+# Threads change nothing that is seen.
+run check --output json bad.qcow2
+cp "$test_dir/stdout" "$test_dir/one"
+for number in 1 2 7; do
+    run check -m $number --output json bad.qcow2
+    expect_exit 2
+    cmp "$test_dir/one" "$test_dir/stdout" || fail "-m $number tells other things"
+done
+run check -r all --dry-run -m 3 bad.qcow2
+expect_exit 0
+refuses 1 "--parallel: '0' is no number of threads: at least 1" \
+    check -m 0 bad.qcow2
+
 # An external data file: where its clusters lie, and whether they are there.
 qemu-img create -q -f qcow2 -o data_file=ext.raw ext.qcow2 1M
 fill ext.qcow2 1 0 256k

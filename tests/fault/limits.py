@@ -42,6 +42,7 @@ READERS = [
     ["map", "top.qcow2"],
     ["check", "--backing-chain", "--output", "json", "top.qcow2"],
     ["check", "top.qcow2"],
+    ["check", "-m", "4", "top.qcow2"],
     ["compare", "top.qcow2", "same.raw"],
     ["compare", "--all", "--output", "json", "top.qcow2", "new.qcow2"],
     ["compare", "packed.qcow2", "same.raw"],
@@ -118,6 +119,11 @@ def one_line(done, codes=(1, 2)):
     if done.returncode not in codes or len(lines) != 1 or \
             not lines[0].startswith("imgchain: "):
         raise trial.Wrong(f"exit {done.returncode}, stderr {done.stderr!r}")
+
+
+def without_remedies(text):
+    """A check without its remedy is still a check (chain/ops/remedy.h)."""
+    return re.sub(r',\n *"remedy": "(\\.|[^"\\])*"', "", text)
 
 
 class Place:
@@ -269,7 +275,9 @@ def judge_memory(place, args, example, judge, plan):
             if files(place.folder) != files(place.source):
                 raise trial.Wrong("files changed")
             normal = place.normal[tuple(args)]
-            if (done.returncode, done.stdout, done.stderr) != normal[:3]:
+            if (done.returncode, without_remedies(done.stdout),
+                    done.stderr) != (normal[0], without_remedies(normal[1]),
+                                     normal[2]):
                 one_line(done)
         elif done.returncode == 0:
             judge.judge(done, 0)

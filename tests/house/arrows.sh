@@ -10,7 +10,7 @@ declare -A room_of=(
     [img/visibility.h]=base [img/xml.h]=base
     [img/holders.h]=io [img/roots.h]=io [img/extent.h]=format
     [img/file.h]=io [img/folder.h]=io [img/write.h]=io [img/newfile.h]=io [img/staged.h]=io
-    [img/engine.h]=engine [img/reader.h]=engine
+    [img/engine.h]=engine [img/reader.h]=engine [img/thread.h]=engine
     [img/format.h]=format [img/image.h]=format
     [img/partition.h]=format [img/reference.h]=format [img/strict.h]=format
     [qcow2/geometry.h]=codec [qcow2/header.h]=codec

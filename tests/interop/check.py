@@ -5,7 +5,7 @@
 Images of many kinds are made with qemu-img and qemu-io, checked as they are
 and again with each kind of damage. Where imgchain is stricter or more lenient
 than QEMU, it must be one of STRICTER, MORE_LENIENT or BEYOND, each with its
-reason.
+reason. With threads imgchain says the same, byte for byte.
 
 CHECK_SEED and CHECK_ROUNDS choose the damage and how much of each kind;
 CHECK_KEEP is a folder for the images that failed.
@@ -221,6 +221,12 @@ class Comparison:
                    ok=False)
         theirs = run("qemu-img", "check", "--output", "json", *whole(path),
                      ok=False)
+        threaded = run(IMGCHAIN, "check", "-f", "qcow2", "--output", "json",
+                       "-m", "3", path, ok=False)
+        if (threaded.returncode, threaded.stdout, threaded.stderr) != \
+                (ours.returncode, ours.stdout, ours.stderr):
+            self.fail(what, "with threads: exit %d, %s" %
+                      (threaded.returncode, threaded.stderr.decode()))
         if ours.returncode not in (0, 1, 2, 3):
             self.fail(what, "imgchain died: %d %s" %
                       (ours.returncode, ours.stderr.decode()))

@@ -42,7 +42,13 @@ struct qcow2_check_options {
                                      see qcow2_check_memory */
     enum img_engine_kind engine;  /* for what is read ahead */
     struct img_ring_stock *rings; /* see qcow2_check_rings; NULL: none */
-    const volatile int *cancel;   /* stops with IMG_CANCELLED when set */
+    /*
+     * Threads that read tables and see through them: 0: one a processor, at
+     * most 8, and none for a small image; 1: none but the calling one. What
+     * is found, and in which order, does not depend on it.
+     */
+    unsigned threads;
+    const volatile int *cancel; /* stops with IMG_CANCELLED when set */
     /* Called now and then with 0..1; may be NULL. */
     void (*progress)(void *opaque, double fraction);
 };
@@ -82,11 +88,12 @@ int qcow2_check(struct img_image *image,
 uint64_t qcow2_check_memory(const struct img_file *file);
 
 /*
- * The ring of a check with ENGINE, made ahead of need by a process that will
- * not be allowed to make any later; NULL when it uses none. Free with
+ * The rings of a check with OPTIONS (engine, threads), made ahead of need by a
+ * process that will not be allowed to make any later; IS_DIRECT: of a file that
+ * is read past the page cache. NULL when it uses none. Free with
  * img_ring_stock_free.
  */
-int qcow2_check_rings(enum img_engine_kind engine, struct img_ring_stock **out,
-                      struct img_error *err);
+int qcow2_check_rings(const struct qcow2_check_options *options, bool is_direct,
+                      struct img_ring_stock **out, struct img_error *err);
 
 #endif

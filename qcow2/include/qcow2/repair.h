@@ -63,6 +63,7 @@ struct qcow2_repair_options {
     uint64_t max_problems;
     uint64_t max_memory; /* for counting, and again for changes; 0: by what
                             the file holds, see qcow2_check_memory */
+    unsigned threads;    /* of its checks, see qcow2_check_options */
     const volatile int *cancel; /* heeded until the first change */
     void (*progress)(void *opaque, double fraction);
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Threads that compute: see thread.h.
+ * Room engine: threads that compute: see img/thread.h.
  */
-#include "thread.h"
+#include <img/thread.h>
 
 #include <sched.h>
 #include <signal.h>
@@ -22,18 +22,18 @@ static unsigned processors(void)
     return (unsigned)CPU_COUNT(&set);
 }
 
-unsigned chain_threads_nr(unsigned wish)
+unsigned img_threads_nr(unsigned wish)
 {
     uint64_t nr = wish;
 
     if (nr == 0) {
         nr = img_min(processors(), DEFAULT_MAX);
     }
-    return (unsigned)img_max(1, img_min(nr, CHAIN_THREADS_MAX));
+    return (unsigned)img_max(1, img_min(nr, IMG_THREADS_MAX));
 }
 
-int chain_thread_start(pthread_t *out, void *(*run)(void *), void *opaque,
-                       struct img_error *err)
+int img_thread_start(pthread_t *out, void *(*run)(void *), void *opaque,
+                     struct img_error *err)
 {
     pthread_attr_t attr;
     sigset_t all, old;
