@@ -40,12 +40,12 @@ uint64_t qcow2_run_equal(const struct qcow2_check *check, const uint8_t *block,
         &check->counts.chunks[first / QCOW2_COUNTS_CHUNK];
     uint64_t same = 0;
 
-    block += (first & (check->stored.entries - 1u)) * 2;
     if (check->q->header.refcount_order != 4 || !chunk->narrow) {
         return 0;
     }
 
     const uint8_t *counted = chunk->narrow + first % QCOW2_COUNTS_CHUNK;
+    block += (first & (check->stored.entries - 1u)) * 2;
     while (same + 4 <= nr &&
            img_load_be64(block + same * 2) == four_wide(counted + same)) {
         same += 4;
