@@ -35,6 +35,8 @@ static void check_same(const struct chain_journal_file *a,
     fuzz_require(a->op == b->op && a->len == b->len);
     fuzz_require(a->is_staged == b->is_staged);
     fuzz_require(a->old_ino == b->old_ino && a->old_len == b->old_len);
+    fuzz_require(a->old_mtime_ns == b->old_mtime_ns &&
+                 a->old_born_ns == b->old_born_ns);
 }
 
 static void check_again(struct chain_journal *j, bool decided)

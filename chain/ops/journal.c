@@ -4,7 +4,7 @@
  *
  * What is stable when (F: the folders are flushed):
  *     records F, files under temporary names F, journal F, changes F,
- *     nothing lies aside F, journal gone F, records gone.
+ *     journal done F, nothing lies aside F, journal gone F, records gone.
  * Each step begins when the one before is stable, so that what a crash leaves
  * is one of these states or on the way between two of them.
  */
@@ -161,6 +161,7 @@ int chain_journal_begin(struct chain_journal *journal, struct img_error *err)
     if (make_id(journal, err) < 0) {
         return -1;
     }
+    journal->is_live = true;
     for (size_t i = 0; i < journal->folders_nr; i++) {
         if (chain_folder_open(&journal->folders[i], err) < 0) {
             return -1;
@@ -190,19 +191,27 @@ static void say_kept(const struct chain_journal *journal, const char *what,
     img_error_set_path(err, said.path);
 }
 
+static bool has_record(const struct chain_journal *journal,
+                       enum chain_record record)
+{
+    char name[CHAIN_RECORD_NAME_LEN];
+
+    return faccessat(journal->folders[0].fd,
+                     chain_record_name(record, journal->id, name), F_OK,
+                     AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static void say_unfinished(const struct chain_journal *journal,
                            struct img_error *err)
 {
-    char name[CHAIN_RECORD_NAME_LEN];
-    bool is_there =
-        faccessat(journal->folders[0].fd,
-                  chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name),
-                  F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-
     say_kept(journal,
-             is_there ? "the transaction is decided, its journal is kept"
-                      : "a power loss may bring the journal of the transaction "
-                        "back, its files and records are kept",
+             has_record(journal, CHAIN_RECORD_DONE)
+                 ? "all changes of the transaction are made, what is left of "
+                   "it is kept"
+             : has_record(journal, CHAIN_RECORD_JOURNAL)
+                 ? "the transaction is decided, its journal is kept"
+                 : "a power loss may bring the journal of the transaction "
+                   "back, its files and records are kept",
              "recover there", err);
 }
 
@@ -222,32 +231,26 @@ void chain_journal_abandon(struct chain_journal *journal, struct img_error *err)
     }
 }
 
-static bool is_file(int fd, const char *name, uint64_t ino)
-{
-    struct stat st;
-
-    return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISREG(st.st_mode) && st.st_ino == ino;
-}
-
 /* The new file and the old one are where they have to be. */
 static int check_file(const struct chain_journal *journal,
                       const struct chain_journal_file *file,
                       struct img_error *err)
 {
     const struct chain_journal_folder *folder = &journal->folders[file->folder];
+    int temp_fd = chain_change_temp_fd(journal, file);
 
     if (file->op != CHAIN_JOURNAL_REMOVE &&
-        !is_file(chain_change_temp_fd(journal, file), file->temp, file->ino)) {
+        chain_file_find(file, temp_fd, file->temp) != CHAIN_FOUND_NEW) {
         img_fail(err, IMG_CHANGED,
                  "the new file is not in the folder that it was made in");
         img_error_set_path(err, folder->path);
         return -1;
     }
     if (file->op != CHAIN_JOURNAL_NAME &&
-        !is_file(folder->fd, file->name, file->old_ino)) {
+        chain_file_find(file, folder->fd, file->name) != CHAIN_FOUND_OLD) {
         img_fail(err, IMG_CHANGED,
-                 "another file has come to this name meanwhile");
+                 "another file has come to this name meanwhile, or it was "
+                 "changed");
         return chain_folder_name_error(folder, file->name, err);
     }
     return 0;
@@ -271,15 +274,17 @@ static int write_journal(const struct chain_journal *journal,
     return 0;
 }
 
-static int name_journal(const struct chain_journal *journal,
-                        struct img_error *err)
+/* One of its names becomes the next, stable. */
+static int rename_journal(const struct chain_journal *journal,
+                          enum chain_record from, enum chain_record to,
+                          struct img_error *err)
 {
     const struct chain_journal_folder *folder = &journal->folders[0];
-    char new_name[CHAIN_RECORD_NAME_LEN], name[CHAIN_RECORD_NAME_LEN];
+    char from_name[CHAIN_RECORD_NAME_LEN], to_name[CHAIN_RECORD_NAME_LEN];
 
-    (void)chain_record_name(CHAIN_RECORD_NEW_JOURNAL, journal->id, new_name);
-    (void)chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name);
-    if (renameat(folder->fd, new_name, folder->fd, name) != 0) {
+    (void)chain_record_name(from, journal->id, from_name);
+    (void)chain_record_name(to, journal->id, to_name);
+    if (renameat(folder->fd, from_name, folder->fd, to_name) != 0) {
         img_fail_sys(err, errno, "cannot name the journal");
         img_error_set_path(err, folder->path);
         return -1;
@@ -287,13 +292,16 @@ static int name_journal(const struct chain_journal *journal,
     return chain_folder_flush(folder, err);
 }
 
-/* Take the decision back: nothing has been named yet, or not any more. */
-static int undecide(struct chain_journal *journal, struct img_error *err)
+/* The journal goes: nothing has been named yet, or not any more, or all is
+   done. */
+static int drop_journal(struct chain_journal *journal, struct img_error *err)
 {
     const struct chain_journal_folder *folder = &journal->folders[0];
     char name[CHAIN_RECORD_NAME_LEN];
 
-    (void)chain_record_name(CHAIN_RECORD_JOURNAL, journal->id, name);
+    (void)chain_record_name(journal->is_done ? CHAIN_RECORD_DONE
+                                             : CHAIN_RECORD_JOURNAL,
+                            journal->id, name);
     if (unlinkat(folder->fd, name, 0) != 0 && errno != ENOENT) {
         img_fail_sys(err, errno, "cannot remove the journal");
         img_error_set_path(err, folder->path);
@@ -316,9 +324,10 @@ int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
     if (flush_folders(journal, err) < 0 || write_journal(journal, err) < 0) {
         return -1;
     }
-    if (name_journal(journal, err) < 0) {
+    if (rename_journal(journal, CHAIN_RECORD_NEW_JOURNAL, CHAIN_RECORD_JOURNAL,
+                       err) < 0) {
         /* While the journal may be stable, so are the files. */
-        *is_kept = undecide(journal, &ignored) < 0;
+        *is_kept = drop_journal(journal, &ignored) < 0;
         if (*is_kept) {
             say_unfinished(journal, err);
         }
@@ -351,7 +360,7 @@ static int take_back(struct chain_journal *journal)
         }
     }
     if (flush_folders(journal, &ignored) < 0 ||
-        undecide(journal, &ignored) < 0) {
+        drop_journal(journal, &ignored) < 0) {
         return -1;
     }
     for (size_t i = 0; i < journal->files_nr; i++) {
@@ -381,16 +390,28 @@ static bool has_stage(const struct chain_journal *journal)
     return false;
 }
 
+/* From here on a killed run is not finished, but cleared away. */
+static int say_done(struct chain_journal *journal, struct img_error *err)
+{
+    if (rename_journal(journal, CHAIN_RECORD_JOURNAL, CHAIN_RECORD_DONE, err) <
+        0) {
+        return -1;
+    }
+    journal->is_done = true;
+    return 0;
+}
+
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err)
 {
     if (flush_folders(journal, err) < 0) {
         return -1;
     }
     if (has_stage(journal) &&
-        (tidy(journal, err) < 0 || flush_folders(journal, err) < 0)) {
+        ((!journal->is_done && say_done(journal, err) < 0) ||
+         tidy(journal, err) < 0 || flush_folders(journal, err) < 0)) {
         return -1;
     }
-    if (undecide(journal, err) < 0) {
+    if (drop_journal(journal, err) < 0) {
         return -1;
     }
     remove_pointers(journal);
@@ -411,8 +432,8 @@ static int apply(struct chain_journal *journal, struct img_error *err)
             if (patches && chain_change_look(journal, i, &ignored, err) < 0) {
                 return -1;
             }
-            /* These two can be made in part. */
-            file->is_applied = file->op == CHAIN_JOURNAL_REPLACE || patches;
+            /* All but names can be made in part. */
+            file->is_applied = file->op != CHAIN_JOURNAL_NAME;
             if (chain_change_apply(journal, i, CHAIN_PROGRESS_NONE, err) < 0) {
                 return -1;
             }

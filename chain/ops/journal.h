@@ -11,8 +11,11 @@
  * ".imgchain-transaction-ID.journal", in the first folder, appears in one
  * rename when all files are complete and stable: from then on the changes are
  * made, by this run or by whoever comes next. While it is not there, whoever
- * comes next takes the new files away. The journal goes when all changes are
- * stable, the records last, the first folder's after the others.
+ * comes next takes the new files away. When all changes are stable it becomes
+ * ".imgchain-transaction-ID.done", in one rename: from then on nobody looks at
+ * the files again, which belong to their users, and only what is left of the
+ * transaction is cleared away. Then it goes, and the records last, the first
+ * folder's after the others.
  *
  * What is replaced or removed lies aside, in the stage, until all changes are
  * made, so that a run that fails half-way can take all of them back.
@@ -40,7 +43,7 @@ struct chain_journal_folder {
     char *path; /* real and absolute */
     uint64_t ino;
     int fd;        /* -1: not open */
-    int record_fd; /* of a live run's record here, locked; -1 */
+    int record_fd; /* of the record here, locked; -1 */
     int stage_fd;  /* -1: there is none, or it is not open */
 };
 
@@ -62,6 +65,8 @@ struct chain_journal_file {
     bool is_applied;
     uint64_t ino, len;         /* of the new file */
     uint64_t old_ino, old_len; /* of the one that is there */
+    int64_t old_mtime_ns;
+    int64_t old_born_ns; /* 0: the file system does not tell */
 };
 
 struct chain_journal {
@@ -70,6 +75,8 @@ struct chain_journal {
     size_t folders_nr;
     struct chain_journal_file *files;
     size_t files_nr;
+    bool is_live; /* it is this run's own, not one that a killed run left */
+    bool is_done; /* all changes are made and stable: it has its last name */
 };
 
 /* An empty one that can hold so many. */
@@ -104,6 +111,7 @@ enum chain_record {
     CHAIN_RECORD_POINTER,
     CHAIN_RECORD_NEW_JOURNAL, /* not renamed yet */
     CHAIN_RECORD_JOURNAL,
+    CHAIN_RECORD_DONE, /* the journal when all changes are made */
 };
 #define CHAIN_RECORD_NAME_LEN 64u
 
@@ -182,24 +190,51 @@ bool chain_file_is_held(int fd);
 /* Where the old file of change IDX lies aside. Returns OUT. */
 const char *chain_stage_aside(size_t idx, char out[CHAIN_RECORD_NAME_LEN]);
 
+/* ---- Which file it is (journal_file.c). */
+
+enum chain_found {
+    CHAIN_FOUND_UNKNOWN, /* errno says why: not that there is nothing */
+    CHAIN_FOUND_NOTHING,
+    CHAIN_FOUND_NEW,
+    CHAIN_FOUND_OLD,
+    CHAIN_FOUND_OLD_CHANGED, /* it has another length or time */
+    CHAIN_FOUND_OTHER,
+};
+/* What stands under NAME in FD (-1: nothing does). */
+enum chain_found chain_file_find(const struct chain_journal_file *file, int fd,
+                                 const char *name);
+/* The same of an open file. */
+enum chain_found chain_file_find_open(const struct chain_journal_file *file,
+                                      int fd);
+/* FILE's old one is what stands under NAME in FD now; -1 with errno. */
+int chain_file_note_old(int fd, const char *name,
+                        struct chain_journal_file *file);
+
 /* ---- One change of a journal that is decided (journal_change.c). */
 
 enum chain_progress {
     CHAIN_PROGRESS_NONE,
-    CHAIN_PROGRESS_BOTH, /* it has its name, and the temporary one still */
-    CHAIN_PROGRESS_DONE, /* whatever became of it since */
+    CHAIN_PROGRESS_BOTH, /* the file has the name that it is to have, and the
+                            one that it is to lose still */
+    CHAIN_PROGRESS_DONE,
 };
-/* How far has change IDX come? Fails when it cannot be gone on with. */
+/* How far has change IDX come? Fails when it cannot be gone on with, and where
+   nothing shows whether it was made. */
 int chain_change_look(const struct chain_journal *journal, size_t idx,
                       enum chain_progress *out, struct img_error *err);
 /* Make it, when PROGRESS is not DONE. */
 int chain_change_apply(const struct chain_journal *journal, size_t idx,
                        enum chain_progress progress, struct img_error *err);
-/* As before chain_change_apply; -1: it cannot be. */
+/* As before chain_change_apply, however far that came; -1: it cannot be. */
 int chain_change_take_back(const struct chain_journal *journal, size_t idx);
 /* It is made and stable: remove what is not needed any more. */
 int chain_change_tidy(const struct chain_journal *journal, size_t idx,
                       struct img_error *err);
+/* ERR: NAME in FILE's folder is WHAT, so that it cannot be gone on; what the
+   user may do about it, unless it is a live run's. Returns -1. */
+int chain_change_stuck(const struct chain_journal *journal,
+                       const struct chain_journal_file *file, const char *name,
+                       const char *what, struct img_error *err);
 /* Where the temporary name stands. */
 int chain_change_temp_fd(const struct chain_journal *journal,
                          const struct chain_journal_file *file);
@@ -207,7 +242,8 @@ int chain_change_temp_fd(const struct chain_journal *journal,
 /* ---- Patches (journal_patch.c). */
 
 /* The beginning of the old file is the old or the new one, sector by sector:
-   IMG_CHANGED otherwise. *is_gone: there is no such file any more. */
+   IMG_CHANGED otherwise. *is_gone: there is no such file any more, and it is
+   not a live run's. */
 int chain_patch_check(const struct chain_journal *journal, size_t idx,
                       bool *is_gone, struct img_error *err);
 /* Let it be the new one, or BACK the old one, stable. */
@@ -263,14 +299,14 @@ int chain_journal_recover(const char *folder,
 int chain_journal_undo(struct chain_journal *journal,
                        const struct chain_recovery *recovery,
                        struct img_error *err);
-/* Make the changes that are missing, then remove journal and records. Nothing
-   is done when one of them cannot be made. */
+/* Make the changes that are missing, unless it is done, then remove journal and
+   records. Nothing is done when one of them cannot be made. */
 int chain_journal_complete(struct chain_journal *journal,
                            const struct chain_recovery *recovery,
                            struct img_error *err);
 
-/* All changes are made: flush the folders; what lies aside, journal and records
-   go, in this order (journal.c). */
+/* All changes are made: flush the folders, and say so by the journal's name;
+   what lies aside, journal and records go, in this order (journal.c). */
 int chain_journal_forget(struct chain_journal *journal, struct img_error *err);
 
 #endif

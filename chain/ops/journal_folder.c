@@ -34,6 +34,7 @@ static const char *const suffixes[] = {
     [CHAIN_RECORD_POINTER] = ".pointer",
     [CHAIN_RECORD_NEW_JOURNAL] = ".journal.new",
     [CHAIN_RECORD_JOURNAL] = ".journal",
+    [CHAIN_RECORD_DONE] = ".done",
 };
 
 const char *chain_record_name(enum chain_record record, const char *id,

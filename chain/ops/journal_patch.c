@@ -21,6 +21,7 @@
 
 struct patch {
     int target_fd, side_fd;
+    bool is_gone; /* there is nothing to write into */
     uint64_t len;
     uint8_t *buf; /* PIECE_LEN of the target, of the old and of the new */
 };
@@ -48,9 +49,9 @@ static int fail_at(const struct chain_journal *journal, size_t idx,
 static int fail_foreign(const struct chain_journal *journal, size_t idx,
                         const char *what, struct img_error *err)
 {
-    img_fail(err, IMG_CHANGED, "%s than the journal of the transaction tells",
-             what);
-    return fail_at(journal, idx, err);
+    const struct chain_journal_file *file = &journal->files[idx];
+
+    return chain_change_stuck(journal, file, file->name, what, err);
 }
 
 static int read_piece(int fd, uint8_t *buf, size_t len, uint64_t off,
@@ -72,55 +73,91 @@ static int read_piece(int fd, uint8_t *buf, size_t len, uint64_t off,
     return 0;
 }
 
-static int open_side(const struct chain_journal_file *file, int stage_fd,
+static int open_side(const struct chain_journal *journal, size_t idx,
                      struct patch *patch, struct img_error *err)
 {
+    const struct chain_journal_file *file = &journal->files[idx];
+    int stage_fd = journal->folders[file->folder].stage_fd;
     struct stat st;
 
-    patch->side_fd = openat(stage_fd, file->temp,
-                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (stage_fd >= 0) {
+        patch->side_fd = openat(stage_fd, file->temp,
+                                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    }
+    if (stage_fd < 0 || (patch->side_fd < 0 && errno == ENOENT)) {
+        return fail_foreign(journal, idx,
+                            "what a transaction was to write into it is gone",
+                            err);
+    }
     if (patch->side_fd < 0 || fstat(patch->side_fd, &st) != 0) {
-        return img_fail_sys(err, errno, "cannot open what is to be written");
+        img_fail_sys(err, errno, "cannot open what is to be written");
+        return fail_at(journal, idx, err);
     }
     if (!S_ISREG(st.st_mode) || st.st_ino != file->ino ||
         (uint64_t)st.st_size != file->len || file->len % 2 != 0) {
-        return img_fail(err, IMG_CHANGED,
-                        "what is to be written into it is not what the journal "
-                        "of the transaction tells of");
+        return fail_foreign(journal, idx,
+                            "what is to be written into it is not what the "
+                            "journal of the transaction tells of",
+                            err);
     }
     patch->len = file->len / 2;
     return 0;
 }
 
+/* Its time says nothing: a power loss may leave that of a write of ours. */
+static int check_target(const struct chain_journal *journal, size_t idx,
+                        const struct patch *patch, struct img_error *err)
+{
+    const struct chain_journal_file *file = &journal->files[idx];
+    struct stat st;
+
+    enum chain_found found = chain_file_find_open(file, patch->target_fd);
+    if (found != CHAIN_FOUND_OLD && found != CHAIN_FOUND_OLD_CHANGED) {
+        return fail_foreign(journal, idx,
+                            "is not the file that the journal of the "
+                            "transaction tells of",
+                            err);
+    }
+    if (fstat(patch->target_fd, &st) != 0) {
+        img_fail_sys(err, errno, "cannot look at it");
+        return fail_at(journal, idx, err);
+    }
+    return (uint64_t)st.st_size == file->old_len && file->old_len >= patch->len
+               ? 0
+               : fail_foreign(journal, idx,
+                              "has another length than when the transaction "
+                              "was decided",
+                              err);
+}
+
+/* Where there is no such file any more a live run fails, unless it is to take
+   BACK what it has written. */
 static int patch_open(const struct chain_journal *journal, size_t idx,
-                      struct patch *patch, bool *is_gone, struct img_error *err)
+                      bool back, struct patch *patch, struct img_error *err)
 {
     const struct chain_journal_file *file = &journal->files[idx];
     const struct chain_journal_folder *folder = &journal->folders[file->folder];
-    struct stat st;
 
     *patch = (struct patch){.target_fd = -1, .side_fd = -1};
-    *is_gone = false;
     patch->buf = img_calloc(3, PIECE_LEN, err);
-    if (!patch->buf || open_side(file, folder->stage_fd, patch, err) < 0) {
+    if (!patch->buf) {
         return fail_at(journal, idx, err);
+    }
+    if (open_side(journal, idx, patch, err) < 0) {
+        return -1;
     }
     patch->target_fd =
         openat(folder->fd, file->name,
                O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (patch->target_fd < 0 && errno == ENOENT) {
-        *is_gone = true;
+    if (patch->target_fd >= 0) {
+        return check_target(journal, idx, patch, err);
+    }
+    if (errno == ENOENT && (back || !journal->is_live)) {
+        patch->is_gone = true;
         return 0;
     }
-    if (patch->target_fd < 0 || fstat(patch->target_fd, &st) != 0) {
-        img_fail_sys(err, errno, "cannot open it for writing");
-        return fail_at(journal, idx, err);
-    }
-    if (!S_ISREG(st.st_mode) || st.st_ino != file->old_ino ||
-        (uint64_t)st.st_size < patch->len) {
-        return fail_foreign(journal, idx, "is another file", err);
-    }
-    return 0;
+    img_fail_sys(err, errno, "cannot open it for writing");
+    return fail_at(journal, idx, err);
 }
 
 /* A disk writes whole sectors, the old or the new one. */
@@ -151,7 +188,10 @@ static int check(const struct chain_journal *journal, size_t idx,
             return fail_at(journal, idx, err);
         }
         if (!is_mixture(found, old, new, len)) {
-            return fail_foreign(journal, idx, "begins with other bytes", err);
+            return fail_foreign(journal, idx,
+                                "begins with other bytes than the journal of "
+                                "the transaction tells of",
+                                err);
         }
     }
     return 0;
@@ -161,11 +201,12 @@ int chain_patch_check(const struct chain_journal *journal, size_t idx,
                       bool *is_gone, struct img_error *err)
 {
     struct patch patch;
-    int r = patch_open(journal, idx, &patch, is_gone, err);
+    int r = patch_open(journal, idx, false, &patch, err);
 
-    if (r == 0 && !*is_gone) {
+    if (r == 0 && !patch.is_gone) {
         r = check(journal, idx, &patch, err);
     }
+    *is_gone = patch.is_gone;
     patch_fini(&patch);
     return r;
 }
@@ -210,10 +251,9 @@ int chain_patch_write(const struct chain_journal *journal, size_t idx,
                       bool back, struct img_error *err)
 {
     struct patch patch;
-    bool is_gone;
-    int r = patch_open(journal, idx, &patch, &is_gone, err);
+    int r = patch_open(journal, idx, back, &patch, err);
 
-    if (r == 0 && !is_gone) {
+    if (r == 0 && !patch.is_gone) {
         r = check(journal, idx, &patch, err);
         if (r == 0 && write_all(&patch, back, err) < 0) {
             r = fail_at(journal, idx, err);

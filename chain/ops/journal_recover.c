@@ -74,8 +74,9 @@ static int load(const struct chain_journal_folder *folder, const char *id,
         (void)chain_folder_name_error(folder, name, err);
         return -1;
     }
-    if (chain_journal_decode(text, len, id, record == CHAIN_RECORD_JOURNAL, out,
+    if (chain_journal_decode(text, len, id, record != CHAIN_RECORD_POINTER, out,
                              err) == 0) {
+        out->is_done = record == CHAIN_RECORD_DONE;
         return is_marked || !chain_journal_is_wide(out)
                    ? 0
                    : fail_unmarked(folder, name, out, err);
@@ -84,6 +85,21 @@ static int load(const struct chain_journal_folder *folder, const char *id,
        never followed by anything. A journal is whole when it has its name. */
     *torn = err->code == IMG_CORRUPT && record == CHAIN_RECORD_POINTER;
     return *torn ? 0 : chain_folder_name_error(folder, name, err);
+}
+
+/* The journal, under either of its names. */
+static int load_journal(const struct chain_journal_folder *folder,
+                        const char *id, struct chain_journal *out, bool *found,
+                        struct img_error *err)
+{
+    bool torn;
+
+    if (load(folder, id, CHAIN_RECORD_DONE, out, found, &torn, err) < 0) {
+        return -1;
+    }
+    return *found
+               ? 0
+               : load(folder, id, CHAIN_RECORD_JOURNAL, out, found, &torn, err);
 }
 
 static int open_lock(struct remains *remains,
@@ -157,10 +173,9 @@ static enum outcome settle(struct remains *remains,
                            struct img_error *err)
 {
     struct chain_journal decided = {0};
-    bool found, torn;
+    bool found;
 
-    if (load(first, remains->id, CHAIN_RECORD_JOURNAL, &decided, &found, &torn,
-             err) < 0) {
+    if (load_journal(first, remains->id, &decided, &found, err) < 0) {
         return OUTCOME_FAILED;
     }
     if (remains->recovery->is_dry) {
@@ -225,8 +240,8 @@ static enum outcome recover_one(struct remains *remains, struct img_error *err)
     }
     if (!found) {
         /* A journal outlives its record only when somebody took that away. */
-        if (load(remains->here, remains->id, CHAIN_RECORD_JOURNAL,
-                 &remains->journal, &found, &torn, err) < 0) {
+        if (load_journal(remains->here, remains->id, &remains->journal, &found,
+                         err) < 0) {
             return OUTCOME_FAILED;
         }
         if (!found) {

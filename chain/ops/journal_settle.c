@@ -207,9 +207,23 @@ static void tell_finished(const struct chain_recovery *recovery,
     }
 }
 
-int chain_journal_complete(struct chain_journal *journal,
-                           const struct chain_recovery *recovery,
-                           struct img_error *err)
+/* What was done is not looked at any more: its files are their users'. */
+static int clear_away(struct chain_journal *journal, struct img_error *err)
+{
+    if (open_folders(journal, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (journal->folders[i].fd >= 0 &&
+            chain_stage_open(&journal->folders[i], journal->id, err) < 0) {
+            return -1;
+        }
+    }
+    return chain_journal_forget(journal, err);
+}
+
+static int finish(struct chain_journal *journal,
+                  const struct chain_recovery *recovery, struct img_error *err)
 {
     enum chain_progress progress;
 
@@ -234,4 +248,12 @@ int chain_journal_complete(struct chain_journal *journal,
         tell_finished(recovery, journal, &journal->files[i]);
     }
     return chain_journal_forget(journal, err);
+}
+
+int chain_journal_complete(struct chain_journal *journal,
+                           const struct chain_recovery *recovery,
+                           struct img_error *err)
+{
+    return journal->is_done ? clear_away(journal, err)
+                            : finish(journal, recovery, err);
 }

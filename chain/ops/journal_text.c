@@ -169,6 +169,8 @@ static int set_change(struct img_json *one,
     if (file->op != CHAIN_JOURNAL_NAME) {
         img_json_set_u64(one, "old-inode", file->old_ino);
         img_json_set_u64(one, "old-length", file->old_len);
+        img_json_set_u64(one, "old-mtime", (uint64_t)file->old_mtime_ns);
+        img_json_set_u64(one, "old-born", (uint64_t)file->old_born_ns);
     }
     return result;
 }
@@ -317,15 +319,32 @@ static bool is_temp_valid(const struct chain_journal_file *file)
                       chain_journal_is_temp(file->temp, file->name));
 }
 
+static bool read_time(const struct img_json *one, const char *key, int64_t *out)
+{
+    uint64_t value;
+
+    if (!img_json_get_u64(one, key, &value)) {
+        return false;
+    }
+    *out = (int64_t)value;
+    return true;
+}
+
+static bool read_old(const struct img_json *one, struct chain_journal_file *out)
+{
+    return img_json_get_u64(one, "old-inode", &out->old_ino) &&
+           img_json_get_u64(one, "old-length", &out->old_len) &&
+           read_time(one, "old-mtime", &out->old_mtime_ns) &&
+           read_time(one, "old-born", &out->old_born_ns);
+}
+
 static bool read_change(const struct img_json *one, bool is_old,
                         struct chain_journal_file *out)
 {
     if (!read_op(one, is_old, out)) {
         return false;
     }
-    if (out->op != CHAIN_JOURNAL_NAME &&
-        (!img_json_get_u64(one, "old-inode", &out->old_ino) ||
-         !img_json_get_u64(one, "old-length", &out->old_len))) {
+    if (out->op != CHAIN_JOURNAL_NAME && !read_old(one, out)) {
         return false;
     }
     if (out->op == CHAIN_JOURNAL_REMOVE) {

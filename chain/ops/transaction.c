@@ -355,7 +355,8 @@ static int prepare(struct chain_transaction *transaction, struct img_error *err)
         const struct chain_journal_folder *folder =
             &journal->folders[item->folder];
         if (!is_about_new(&item->change) &&
-            chain_transaction_check_old(item, folder, err) < 0) {
+            chain_transaction_check_old(item, folder, &journal->files[i], err) <
+                0) {
             return -1;
         }
         if (item->change.kind != CHAIN_CHANGE_REMOVE &&

@@ -27,9 +27,11 @@ int chain_transaction_make(const struct chain_transaction_item *item,
                            const struct chain_journal_folder *folder,
                            struct chain_journal_file *file,
                            struct img_error *err);
-/* Is the old file of ITEM still the one that the plan tells of? */
+/* Is the old file of ITEM still the one that the plan tells of? It is flushed,
+   and FILE gets to know it. */
 int chain_transaction_check_old(const struct chain_transaction_item *item,
                                 const struct chain_journal_folder *folder,
+                                struct chain_journal_file *file,
                                 struct img_error *err);
 
 #endif

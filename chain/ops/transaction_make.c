@@ -34,25 +34,53 @@ static int fail_changed(const struct chain_transaction_item *item,
 
 /* ---- The old file. */
 
-static int64_t mtime_of(const struct stat *st)
+/*
+ * What the journal is to tell of it must be stable: a power loss that took it
+ * back would have another file found than the one that was judged. One that
+ * cannot be read was hardly written by us.
+ */
+static int flush_old(const struct chain_transaction_item *item,
+                     const struct chain_journal_folder *folder,
+                     struct img_error *err)
 {
-    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+    int fd = openat(folder->fd, item->name,
+                    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int r = 0;
+
+    if (fd < 0) {
+        return 0;
+    }
+    while (r == 0 && fsync(fd) != 0) {
+        if (errno == EINVAL) { /* no file that can be flushed */
+            break;
+        }
+        if (errno != EINTR) {
+            r = fail_item(item, errno, "cannot flush it", err);
+        }
+    }
+    close(fd);
+    return r;
 }
 
 int chain_transaction_check_old(const struct chain_transaction_item *item,
                                 const struct chain_journal_folder *folder,
+                                struct chain_journal_file *file,
                                 struct img_error *err)
 {
     const struct chain_change *change = &item->change;
     struct stat st;
 
-    if (fstatat(folder->fd, item->name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (flush_old(item, folder, err) < 0) {
+        return -1;
+    }
+    if (fstatat(folder->fd, item->name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        chain_file_note_old(folder->fd, item->name, file) < 0) {
         return fail_item(item, errno, "cannot look at it", err);
     }
     return S_ISREG(st.st_mode) && st.st_dev == change->dev &&
-                   st.st_ino == change->ino &&
-                   (uint64_t)st.st_size == change->old_len &&
-                   mtime_of(&st) == change->mtime_ns
+                   file->old_ino == change->ino &&
+                   file->old_len == change->old_len &&
+                   file->old_mtime_ns == change->mtime_ns
                ? 0
                : fail_changed(item, "was changed, or replaced, meanwhile", err);
 }

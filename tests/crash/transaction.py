@@ -4,7 +4,7 @@
 made or none, and nothing else of it is there. Each kind of change alone, and
 mixed, in one or two folders; names that turn out to be taken, writes and
 flushes that fail; recoveries that are killed; runs that are killed, or meet an
-error, at each call.
+error, at each call; files that are changed, or come again, after each kill.
 
 The journal knows files by their inodes. A state that is written down again
 has others, so they are put into it.
@@ -154,6 +154,62 @@ def break_each_call(work, what):
     raise trial.Wrong(f"{what}: it never ends")
 
 
+def kill_each_call(work, what):
+    """A scenario that was killed at each call, one after the other."""
+    for number in range(1, 1000):
+        folder = os.path.join(work, f"{what}{number}")
+        os.makedirs(folder)
+        scenario = one_of_each(folder)
+        done = calls.run(folder, scenario.args, plan=f"{number}:kill")
+        if done.returncode == 0:
+            return
+        yield number, scenario
+        shutil.rmtree(folder)
+
+
+def edit_after_kills(work):
+    """Whatever the user writes after a kill stays, recovered or refused."""
+    for number, scenario in kill_each_call(work, "edit"):
+        edited = [name for name in transacted.texts(scenario.folder)
+                  if not os.path.basename(name).startswith(".imgchain-") and
+                  ".stage" not in name]
+        for name in edited:
+            with open(scenario.path(name), "a", encoding="ascii") as file:
+                file.write("edited")
+        for name in scenario.folders():
+            calls.run(scenario.folder, scenario.recover_args(name))
+        found = transacted.texts(scenario.folder)
+        for name in edited:
+            if not found.get(name, "").endswith("edited"):
+                raise trial.Wrong(f"killed at {number}: the edit of {name} "
+                                  "is lost")
+
+
+def reuse_after_kills(work):
+    """What was removed comes again, with the inode that it had. How often
+    that was possible."""
+    count = 0
+    for number, scenario in kill_each_call(work, "reuse"):
+        there = transacted.texts(scenario.folder)
+        removed = next(name for name in scenario.old
+                       if name not in scenario.new)
+        if removed in there or any(".imgchain-old-" in name for name in there):
+            continue
+        with open(scenario.path(removed), "w", encoding="ascii") as file:
+            file.write("again")
+        for name in there:
+            if transacted.RECORD.search(name):
+                transacted.claim(scenario.path(name), scenario.path(removed))
+        for name in scenario.folders():
+            again = calls.run(scenario.folder, scenario.recover_args(name))
+            if again.returncode != 0:
+                raise trial.Wrong(f"killed at {number}: {again.stderr}")
+        if transacted.texts(scenario.folder).get(removed) != "again":
+            raise trial.Wrong(f"killed at {number}: {removed} is removed again")
+        count += 1
+    return count
+
+
 def main():
     calls.IMGCHAIN = os.path.join(os.environ["IMGCHAIN_BUILD"], "tests",
                                   "transact")
@@ -161,11 +217,14 @@ def main():
     try:
         for what in ("kill", errno.EIO, errno.ENOSPC):
             print(f"{break_each_call(work, what)} calls: {what}")
+        edit_after_kills(work)
+        if reuse_after_kills(work) == 0:
+            raise trial.Wrong("no inode was free to be used again")
     except trial.Wrong as error:
         sys.exit(f"FAIL: {error}")
     finally:
         shutil.rmtree(work)
-    trial.main(Transaction, default_number=18, first_seed=1, min_states=1200,
+    trial.main(Transaction, default_number=14, first_seed=1, min_states=1200,
                needed=["outcome", "recovery", "fate"])
 
 

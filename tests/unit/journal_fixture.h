@@ -78,7 +78,8 @@ static inline const char *listing(const char *dir)
         const char *name = entries[i]->d_name;
         size_t len = strlen(text);
         if (chain_record_parse(name, &record, id)) {
-            static const char *const kinds[] = {"POINTER", "NEW", "JOURNAL"};
+            static const char *const kinds[] = {"POINTER", "NEW", "JOURNAL",
+                                                "DONE"};
             snprintf(text + len, sizeof(text) - len, "%s ", kinds[record]);
         } else if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
             snprintf(text + len, sizeof(text) - len, "%s ", name);
@@ -168,6 +169,19 @@ static inline void recover_fails(const char *dir, enum img_code code,
     const char *real = realpath(full, resolved);
     ck_assert_str_eq(err.path, real ? real : full);
     ck_assert_str_eq(told, "");
+}
+
+/* It cannot be gone on for that reason: the text says what to do. */
+static inline void recover_is_stuck(const char *dir, const char *path,
+                                    const char *why)
+{
+    char text[IMG_ERROR_TEXT_MAX];
+
+    snprintf(text, sizeof(text),
+             "%s: put back what was there, then recover; or, to leave all "
+             "files as they are now, remove \".imgchain-%s.journal\" first",
+             why, journal.id);
+    recover_fails(dir, IMG_CHANGED, path, text);
 }
 
 /* The path of the record in DIR, below the test's folder. */

@@ -189,7 +189,7 @@ START_TEST(test_record_names)
     enum chain_record kind;
     char id[CHAIN_JOURNAL_ID_LEN + 1], name[CHAIN_RECORD_NAME_LEN];
 
-    for (int i = CHAIN_RECORD_POINTER; i <= CHAIN_RECORD_JOURNAL; i++) {
+    for (int i = CHAIN_RECORD_POINTER; i <= CHAIN_RECORD_DONE; i++) {
         chain_record_name((enum chain_record)i, ID, name);
         ck_assert(chain_record_parse(name, &kind, id));
         ck_assert_int_eq((int)kind, i);

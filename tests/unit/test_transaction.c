@@ -8,11 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
-#include <chain/transaction.h>
-
-#include "journal_fixture.h"
-
-static struct chain_transaction *transaction;
+#include "transaction_fixture.h"
 
 /* The write after so many more fails. */
 static unsigned good_writes = 1000;
@@ -25,74 +21,6 @@ ssize_t pwrite(int fd, const void *buf, size_t nbytes, off_t offset)
     }
     good_writes--;
     return syscall(SYS_pwrite64, fd, buf, nbytes, offset);
-}
-
-static void open_transaction(void)
-{
-    begin();
-    make("x/old", "old bytes");
-    make("x/doomed", "doomed");
-    make("y/patched", "hello world");
-    unit_ok(chain_transaction_new(&transaction, &err), &err);
-}
-
-static void close_transaction(void)
-{
-    chain_transaction_free(transaction, NULL);
-    end();
-}
-
-static struct chain_change change_of(enum chain_change_kind kind,
-                                     const char *path, const char *data)
-{
-    return (struct chain_change){
-        .kind = kind,
-        .path = path,
-        .data = data,
-        .len = data ? strlen(data) : 0,
-        .mode = CHAIN_CHANGE_DEFAULT,
-        .uid = CHAIN_CHANGE_DEFAULT,
-        .gid = CHAIN_CHANGE_DEFAULT,
-    };
-}
-
-static int add(enum chain_change_kind kind, const char *path, const char *data)
-{
-    struct chain_change change = change_of(kind, path, data);
-
-    if (kind == CHAIN_CHANGE_PATCH) {
-        change.old_data = "hello";
-    }
-    if (kind != CHAIN_CHANGE_NAME && kind != CHAIN_CHANGE_WRITE) {
-        unit_ok(chain_change_stamp(&change, &err), &err);
-    }
-    return chain_transaction_add(transaction, &change, NULL, &err);
-}
-
-static void add_all(void)
-{
-    unit_ok(add(CHAIN_CHANGE_NAME, "x/staged", NULL), &err);
-    unit_ok(add(CHAIN_CHANGE_WRITE, "y/written", "written"), &err);
-    unit_ok(add(CHAIN_CHANGE_REPLACE, "x/old", "new"), &err);
-    unit_ok(add(CHAIN_CHANGE_PATCH, "y/patched", "HELLO"), &err);
-    unit_ok(add(CHAIN_CHANGE_REMOVE, "x/doomed", NULL), &err);
-}
-
-static void begin_transaction(void)
-{
-    unit_ok(chain_transaction_begin(transaction, on_done, NULL, &err), &err);
-}
-
-static void expect_text(const char *path, const char *want)
-{
-    char text[64] = "";
-    FILE *file = fopen(path, "re");
-
-    ck_assert_msg(file != NULL, "%s", path);
-    size_t len = fread(text, 1, sizeof(text) - 1, file);
-    text[len] = '\0';
-    ck_assert_str_eq(text, want);
-    ck_assert_int_eq(fclose(file), 0);
 }
 
 static void expect_nothing_done(void)
@@ -321,32 +249,6 @@ END_TEST
 
 /* ---- Recovery, and records that others put there. */
 
-/* A run that is dead once its journal has its name. */
-static void run_to_wide_decision(void)
-{
-    bool is_kept;
-
-    begin();
-    make("x/doomed", "doomed");
-    make("y/doomed", "doomed");
-    unit_ok(chain_journal_init(&journal, 2, 2, &err), &err);
-    for (size_t i = 0; i < 2; i++) {
-        struct stat st;
-        ck_assert_int_eq(stat(i ? "y/doomed" : "x/doomed", &st), 0);
-        journal.folders[i].path = strdup(dirs[i]);
-        journal.files[i] = (struct chain_journal_file){
-            .op = CHAIN_JOURNAL_REMOVE,
-            .folder = i,
-            .name = strdup("doomed"),
-            .old_ino = st.st_ino,
-            .old_len = (uint64_t)st.st_size,
-        };
-    }
-    unit_ok(chain_journal_begin(&journal, &err), &err);
-    unit_ok(chain_journal_decide(&journal, &is_kept, &err), &err);
-    die();
-}
-
 START_TEST(test_decided_removal_is_finished)
 {
     run_to_wide_decision();
@@ -403,9 +305,14 @@ START_TEST(test_another_file_is_not_removed)
     run_to_wide_decision();
     ck_assert_int_eq(rename("x/doomed", "x/moved"), 0);
     make("x/doomed", "another");
-    recover("x", "doomed removed;doomed removed;");
-    expect("doomed moved ", "");
+    recover_is_stuck(
+        "x", "x/doomed",
+        "is not the file that the journal of the transaction tells of");
     expect_text("x/doomed", "another");
+    ck_assert_int_eq(access("y/doomed", F_OK), 0);
+    ck_assert_int_eq(rename("x/moved", "x/doomed"), 0);
+    recover("x", "doomed removed;doomed removed;");
+    expect("", "");
     end();
 }
 END_TEST

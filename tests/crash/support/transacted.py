@@ -8,7 +8,10 @@ import re
 import calls
 import trial
 
-RECORD = re.compile(r"(^|/)\.imgchain-transaction-[^/]*\.(pointer|journal)")
+RECORD = re.compile(r"(^|/)\.imgchain-transaction-[^/]*"
+                    r"\.(pointer|journal|done)")
+OLD = re.compile(r'("old-inode":\s*(\d+),\s*"old-length":\s*\d+,'
+                 r'\s*"old-mtime":\s*)\d+(,\s*"old-born":\s*)\d+(?=[^\d])')
 STAGE = re.compile(r"\.imgchain-transaction-[^/]*\.stage$")
 # What tells its own records, and its stages, from all other files.
 RECORD_MODE, STAGE_MODE = 0o1600, 0o1700
@@ -27,6 +30,24 @@ def texts(folder):
             with open(full, "r", encoding="latin-1") as file:
                 found[short] = file.read()
     return found
+
+
+def claim(record, path):
+    """The file at PATH is what RECORD says that is to be removed."""
+    found = os.stat(path)
+    with open(record, "r+", encoding="ascii") as file:
+        text = re.sub(r'("change":\s*"remove",\s*"old-inode":\s*)\d+'
+                      r'(,\s*"old-length":\s*)\d+', lambda m:
+                      f"{m[1]}{found.st_ino}{m[2]}{found.st_size}",
+                      file.read())
+        text = re.sub(rf'("old-inode":\s*{found.st_ino},\s*"old-length":\s*'
+                      r'\d+)(,\s*"old-mtime":\s*)\d+(,\s*"old-born":\s*)'
+                      r'\d+', lambda m:
+                      f"{m[1]}{m[2]}{found.st_mtime_ns}{m[3]}0", text)
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+    os.chmod(record, RECORD_MODE)
 
 
 class Transacted(trial.Scenario):
@@ -56,7 +77,7 @@ class Transacted(trial.Scenario):
     def judge_done(self, durable, final):
         """Records go last, and the next run removes what is left of them."""
         self.put(durable)
-        if any(name.endswith(".journal") for name in durable.names):
+        if any(name.endswith((".journal", ".done")) for name in durable.names):
             raise trial.Wrong("the journal has come back")
         self.recover()
         if self.outcome() != "all":
@@ -91,6 +112,10 @@ class Transacted(trial.Scenario):
         self.put_inodes(state)
 
     def put_inodes(self, state):
+        self.times = {}
+        for name in state.paths():
+            found = os.stat(self.path(name))
+            self.times[str(found.st_ino)] = found.st_mtime_ns
         inodes = {str(ino): self.inode_now(state, file)
                   for file, ino in state.history.made.items()}
         for ino, name in self.first.items():
@@ -106,10 +131,15 @@ class Transacted(trial.Scenario):
             text = re.sub(r'("(?:old-)?inode": *)([0-9]+)\b(?=.)',
                           lambda m: m[1] + inodes.get(m[2], m[2]),
                           file.read(), flags=re.DOTALL)
+            text = OLD.sub(self.put_times, text)
             file.seek(0)
             file.truncate()
             file.write(text)
         os.chmod(path, RECORD_MODE)
+
+    def put_times(self, match):
+        """When the old file was changed last, and made: nobody knows."""
+        return f"{match[1]}{self.times.get(match[2], 0)}{match[3]}0"
 
     def inode_now(self, state, file):
         for name, other in state.names.items():
