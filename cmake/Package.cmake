@@ -60,6 +60,9 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/chain/include/chain/preflight.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/rebase.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/redefine.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/redefine_plan.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/bundle.h
+  ${PROJECT_SOURCE_DIR}/chain/include/chain/forget.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/relocate.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/report.h
   ${PROJECT_SOURCE_DIR}/chain/include/chain/saved.h

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "metadata/carry.h"
 #include "metadata/judging.h"
 #include "metadata/metadata.h"
 #include "nearest.h"
@@ -419,6 +420,60 @@ const struct command commands[] = {
         .usage_exit = EXIT_NOT_JUDGED,
         .limit_exit = EXIT_NOT_JUDGED,
         .run = cmd_metadata_undefine,
+    },
+    {
+        .name = "metadata",
+        .verb = "export",
+        .summary = "Put all that is on record of a domain into one file",
+        .operands = "DIR|FILE...",
+        .example = "imgchain metadata export --connect qemu:///system "
+                   "--domain web1 \\\n      --security-info --to web1.json",
+        .notes = METADATA_NOTES,
+        .options = metadata_export_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct metadata_export_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_export,
+    },
+    {
+        .name = "metadata",
+        .verb = "redefine",
+        .summary = "Put snapshots and checkpoints on record again, all or none",
+        .operands = "BUNDLE|DIR|FILE...",
+        .example = "imgchain metadata redefine web1.json --map "
+                   "/old/images=/new/images \\\n"
+                   "      --connect qemu:///system --domain web1",
+        .notes = QEMU_CODES,
+        .options = metadata_redefine_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct metadata_redefine_values),
+        .min_operands = 0,
+        .max_operands = -1,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_redefine,
+        .fini = metadata_redefine_fini,
+    },
+    {
+        .name = "metadata",
+        .verb = "delete",
+        .summary = "Forget a snapshot, and leave its images as they are",
+        .operands = "[DIR] NAME",
+        .example = "imgchain metadata delete --metadata "
+                   "/var/lib/libvirt/qemu/snapshot/web1 s1",
+        .notes = "DIR is libvirt's own folder, while its daemon is stopped; "
+                 "with --connect there\nis none.\n\n" QEMU_CODES,
+        .options = metadata_delete_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct metadata_delete_values),
+        .min_operands = 1,
+        .max_operands = 2,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_delete,
     },
     {
         .name = "saved-image",

@@ -8,20 +8,20 @@
 #include <img/file.h>
 #include <img/memory.h>
 
-static int load_file(struct img_file *file, char **text, size_t *len,
-                     struct img_error *err)
+static int load_file(struct img_file *file, size_t max_len, char **text,
+                     size_t *len, struct img_error *err)
 {
     uint64_t file_len = img_file_len(file);
 
     if (img_file_kind(file) != IMG_FILE_REGULAR) {
         return img_fail(err, IMG_UNSUPPORTED,
-                        "found a block device, expected an XML file");
+                        "found a block device, expected a file of text");
     }
-    if (file_len > CHAIN_VIRT_MAX_LEN) {
+    if (file_len > max_len) {
         return img_fail(err, IMG_LIMIT,
                         "too long for libvirt's XML: found %llu bytes, at "
-                        "most %u are read",
-                        (unsigned long long)file_len, CHAIN_VIRT_MAX_LEN);
+                        "most %zu are read",
+                        (unsigned long long)file_len, max_len);
     }
     *len = file_len;
     *text = img_calloc(file_len + 1, 1, err);
@@ -31,6 +31,20 @@ static int load_file(struct img_file *file, char **text, size_t *len,
 int virt_document_load(const char *path, const struct img_roots *roots,
                        char **text, size_t *len, struct img_error *err)
 {
+    return virt_document_load_within(path, roots, CHAIN_VIRT_MAX_LEN, text, len,
+                                     err);
+}
+
+int chain_virt_text_read(const char *path, const struct img_roots *roots,
+                         char **text, size_t *len, struct img_error *err)
+{
+    return virt_document_load(path, roots, text, len, err);
+}
+
+int virt_document_load_within(const char *path, const struct img_roots *roots,
+                              size_t max_len, char **text, size_t *len,
+                              struct img_error *err)
+{
     struct img_open_options options = {.lock = IMG_LOCK_NONE, .roots = roots};
     IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
     IMG_AUTO(img_free_ptr) char *loaded = NULL;
@@ -38,7 +52,7 @@ int virt_document_load(const char *path, const struct img_roots *roots,
     if (img_file_open(path, &options, &file, err) < 0) {
         return -1;
     }
-    if (load_file(file, &loaded, len, err) < 0) {
+    if (load_file(file, max_len, &loaded, len, err) < 0) {
         img_error_set_path(err, path);
         return -1;
     }

@@ -11,6 +11,11 @@
 int virt_document_load(const char *path, const struct img_roots *roots,
                        char **text, size_t *len, struct img_error *err);
 
+/* The same of at most MAX_LEN bytes of any text. */
+int virt_document_load_within(const char *path, const struct img_roots *roots,
+                              size_t max_len, char **text, size_t *len,
+                              struct img_error *err);
+
 /* What is made of a text: as the public functions, of any type. */
 typedef int (*virt_parser)(const char *text, size_t len, const char *name,
                            void *out, struct img_error *err);

@@ -119,6 +119,16 @@ static bool has_agent(const struct virt_node *devices)
     return false;
 }
 
+static bool has_addresses(const struct virt_node *devices)
+{
+    const struct virt_node *disk = virt_child(devices, "disk");
+
+    while (disk && virt_child(disk, "address")) {
+        disk = virt_same(disk);
+    }
+    return !disk;
+}
+
 static size_t count(const struct virt_node *first)
 {
     size_t nr = 0;
@@ -210,6 +220,7 @@ struct chain_virt_domain *virt_domain_read(const struct virt_node *node,
     domain->has_agent = has_agent(devices);
     domain->has_tpm = has_tpm(devices);
     read_nvram(&reader, node, domain);
+    domain->has_addresses = has_addresses(devices);
     read_disks(&reader, devices, use, domain);
     check_targets(&reader, domain);
     return reader.is_failed ? NULL : img_steal(&domain);

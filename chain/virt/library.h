@@ -26,6 +26,16 @@
     CALL(virDomainIsPersistent)                                                \
     CALL(virDomainHasManagedSaveImage)                                         \
     CALL(virDomainSnapshotCreateXML)                                           \
+    CALL(virConnectGetURI)                                                     \
+    CALL(virDomainGetUUIDString)                                               \
+    CALL(virDomainGetName)                                                     \
+    CALL(virDomainHasCurrentSnapshot)                                          \
+    CALL(virDomainSnapshotCurrent)                                             \
+    CALL(virDomainSnapshotLookupByName)                                        \
+    CALL(virDomainSnapshotDelete)                                              \
+    CALL(virDomainCheckpointCreateXML)                                         \
+    CALL(virDomainCheckpointLookupByName)                                      \
+    CALL(virDomainCheckpointDelete)                                            \
     CALL(virDomainSnapshotFree)                                                \
     CALL(virDomainSnapshotGetXMLDesc)                                          \
     CALL(virDomainSnapshotIsCurrent)                                           \

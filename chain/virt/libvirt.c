@@ -10,6 +10,13 @@
 #ifdef IMGCHAIN_LIBVIRT
 #include "connection.h"
 
+static bool is_missing(const virError *error)
+{
+    return error && (error->code == VIR_ERR_NO_DOMAIN ||
+                     error->code == VIR_ERR_NO_DOMAIN_SNAPSHOT ||
+                     error->code == VIR_ERR_NO_DOMAIN_CHECKPOINT);
+}
+
 int virt_refused(const struct chain_libvirt *libvirt, struct img_error *err)
 {
     const struct virt_library *lib = libvirt->lib;
@@ -18,9 +25,7 @@ int virt_refused(const struct chain_libvirt *libvirt, struct img_error *err)
     char shown[IMG_ERROR_TEXT_MAX / 2];
 
     img_escape(text, strlen(text), shown, sizeof(shown));
-    return img_fail(err,
-                    last && last->code == VIR_ERR_NO_DOMAIN ? IMG_NOT_FOUND
-                                                            : IMG_REFUSED,
+    return img_fail(err, is_missing(last) ? IMG_NOT_FOUND : IMG_REFUSED,
                     "libvirt: %s", shown);
 }
 

@@ -20,10 +20,10 @@ static bool is_word(const char *text, const char *word)
 /* ---- Names that libvirt makes up. */
 
 /* The source's path without its suffix, and the snapshot's name. */
-static char *made_up_name(struct planner *p, const struct chain_virt_disk *disk)
+char *plan_made_up_name(struct planner *p, const struct chain_virt_disk *disk,
+                        const char *name)
 {
     const char *path = disk->top.source.path;
-    const char *name = p->request->snapshot->name;
     const char *dot = strrchr(path, '.');
     struct img_error ignored;
     size_t len = dot && !strchr(dot, '/') ? (size_t)(dot - path) : strlen(path);
@@ -64,7 +64,7 @@ static bool make_up(struct planner *p, size_t idx,
         plan_refuse(p, disk->target, "CONFIG_UNSUPPORTED", "%s", why);
         return false;
     }
-    task->made_up = made_up_name(p, disk);
+    task->made_up = plan_made_up_name(p, disk, p->request->snapshot->name);
     task->dest = task->made_up;
     return task->dest != NULL;
 }

@@ -83,6 +83,10 @@ bool plan_is_local(const struct chain_virt_source *source);
    looks at its source, by stat(2). plan_disk.c */
 const char *plan_unnamed_why(const struct chain_virt_disk *disk);
 
+/* The name that it makes up in a snapshot NAME, to be freed; NULL: memory. */
+char *plan_made_up_name(struct planner *p, const struct chain_virt_disk *disk,
+                        const char *name);
+
 /* Room for one task more, zeroed; NULL when memory has run out. */
 struct chain_preflight_task *plan_task(struct planner *p);
 

@@ -9,6 +9,7 @@
 
 #include <img/memory.h>
 
+#include "abi_snapshot.h"
 #include "redefine_impl.h"
 
 #define REDEFINE_ID "libvirt-redefine"
@@ -143,6 +144,33 @@ static void judge_legality(struct redefine_bed *bed,
 
 /* ---- One of that name is on record. */
 
+/*
+ * Would the guest notice? Of a document that libvirt wrote: into another it
+ * fills in what is left out, and that cannot be known from here.
+ */
+static void judge_stable(struct redefine_bed *bed,
+                         const struct chain_moment *moment,
+                         const struct chain_moment *old)
+{
+    struct chain_abi abi = {NULL};
+    struct img_error err;
+
+    if (!moment->snapshot->domain->has_addresses) {
+        return;
+    }
+    if (abi_compare_snapshots(old, moment, &abi, &err) < 0) {
+        bed->p->report->is_out_of_memory = true; /* both were parsed before */
+        return;
+    }
+    for (size_t i = 0; i < abi.nr && abi.list[i].kind == CHAIN_ABI_BREAKS;
+         i++) {
+        redefine_refuse(bed, "libvirt-abi", "CONFIG_UNSUPPORTED",
+                        "is there already, of another machine: %s",
+                        abi.list[i].text);
+    }
+    chain_abi_fini(&abi);
+}
+
 static void judge_replaced(struct redefine_bed *bed,
                            const struct chain_virt_snapshot *snapshot,
                            const struct chain_virt_snapshot *old)
@@ -213,6 +241,64 @@ static void judge_unnamed(struct redefine_bed *bed,
     }
 }
 
+/* A disk's overlay, and whether libvirt makes up its name. */
+struct overlay {
+    char *path;
+    size_t idx;
+    bool is_made_up;
+};
+
+static int by_path(const void *a, const void *b)
+{
+    const struct overlay *one = a, *other = b;
+    int order = strcmp(one->path, other->path);
+
+    return order != 0 ? order
+                      : (one->idx > other->idx) - (one->idx < other->idx);
+}
+
+/* What is made up is none of the names of the disks before. */
+static void judge_collisions(struct redefine_bed *bed,
+                             const struct plan_alignment *a)
+{
+    struct img_error ignored;
+    struct overlay *all =
+        img_calloc(a->domain->disks_nr + 1, sizeof(*all), &ignored);
+    size_t nr = 0;
+
+    bed->p->report->is_out_of_memory |= !all;
+    for (size_t i = 0; all && i < a->domain->disks_nr; i++) {
+        const struct chain_virt_disk *disk = &a->domain->disks[i];
+        const char *own = a->asked[i] ? a->asked[i]->dest.source.path : NULL;
+
+        if (own || (a->places[i] == PLACE_EXTERNAL && disk->top.source.path)) {
+            all[nr].path =
+                own ? strdup(own)
+                    : plan_made_up_name(bed->p, disk, a->snapshot->name);
+            all[nr].idx = i;
+            all[nr].is_made_up = !own;
+            bed->p->report->is_out_of_memory |= !all[nr].path;
+            nr += all[nr].path != NULL;
+        }
+    }
+    if (nr > 0) {
+        qsort(all, nr, sizeof(*all), by_path);
+    }
+    for (size_t i = 1; i < nr; i++) {
+        if (all[i].is_made_up && strcmp(all[i].path, all[i - 1].path) == 0) {
+            plan_refuse(bed->p, a->domain->disks[all[i].idx].target,
+                        "CONFIG_UNSUPPORTED",
+                        "%s: the name that libvirt makes up is that of another "
+                        "disk's overlay",
+                        bed->name);
+        }
+    }
+    for (size_t i = 0; i < nr; i++) {
+        free(all[i].path);
+    }
+    free(all);
+}
+
 static void align(struct redefine_bed *bed,
                   const struct chain_virt_snapshot *snapshot,
                   const struct chain_virt_domain *domain)
@@ -237,6 +323,9 @@ static void align(struct redefine_bed *bed,
         bed->p->report->is_out_of_memory = true;
     } else if (plan_align_disks(bed->p, &alignment)) {
         judge_unnamed(bed, &alignment);
+        if (snapshot->name) {
+            judge_collisions(bed, &alignment);
+        }
     }
 }
 
@@ -285,6 +374,9 @@ void redefine_judge_snapshot(struct redefine_bed *bed,
     }
     if (old) {
         judge_replaced(bed, snapshot, old->moment->snapshot);
+        if (snapshot->domain && old->domain_of) {
+            judge_stable(bed, moment, old->domain_of);
+        }
     }
     judge_disks(bed, snapshot, old);
 }

@@ -101,6 +101,7 @@ for command in "${commands[@]}"; do
     case $command in
     commit | amend | resize | snapshot | pivot | holders | preflight | \
         'metadata list' | 'metadata tree' | 'metadata show' | \
+        'metadata export' | 'metadata redefine' | 'metadata delete' | \
         'saved-image dumpxml' | 'saved-image define' | \
         'saved-image edit') shared=0 ;;
     *) shared=1 ;;

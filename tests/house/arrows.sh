@@ -33,7 +33,8 @@ declare -A room_of=(
     [chain/virt.h]=virt [chain/preflight.h]=virt [chain/libvirt.h]=virt
     [chain/rewrite.h]=virt [chain/metadata.h]=virt
     [chain/redefine.h]=virt [chain/metadata_check.h]=virt
-    [chain/abi.h]=virt [chain/saved.h]=virt [chain/saved_check.h]=virt)
+    [chain/abi.h]=virt [chain/saved.h]=virt [chain/saved_check.h]=virt
+    [chain/redefine_plan.h]=virt [chain/bundle.h]=virt [chain/forget.h]=virt)
 # Which rooms each folder may see.
 declare -A sees=(
     [libimg/base]='base'

@@ -11,7 +11,6 @@ and run out of space.
 import contextlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,30 +20,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import libvirtd  # noqa: E402
 from libvirtd import Disk, Libvirtd  # noqa: E402
+from virsh_errors import ENVIRONMENT, IMGCHAIN  # noqa: E402
 
-IMGCHAIN = os.path.abspath(os.environ.get("IMGCHAIN", "imgchain"))
 SKIP = 77
 MIB = 1 << 20
 SIZE = 8 * MIB
-
-
-def sanitized():
-    """What an imgchain under a sanitizer needs in its environment.
-
-    The sanitizer stands before the xdr_* functions of a library that libvirt's
-    library brings, and looks for the real ones when the program starts: they
-    have to be there by then.
-    """
-    needed = subprocess.run(["ldd", IMGCHAIN], capture_output=True, text=True,
-                            check=True).stdout
-    first = re.search(r"libasan\.so\.\d+", needed)
-    found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True,
-                           check=True).stdout
-    real = re.search(r"libtirpc\.so\.\d+", found)
-    return {"LD_PRELOAD": f"{first[0]} {real[0]}"} if first and real else {}
-
-
-ENVIRONMENT = {**os.environ, **sanitized()}
 
 
 class Wrong(Exception):

@@ -17,22 +17,9 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import libvirtd  # noqa: E402
 from libvirtd import Disk, Libvirtd  # noqa: E402
+from virsh_errors import ACCEPTED, IMGCHAIN, kind_of  # noqa: E402
 
-IMGCHAIN = os.path.abspath(os.environ.get("IMGCHAIN", "imgchain"))
 SKIP = 77
-# How virsh begins the text of each error.
-KINDS = {
-    "invalid argument:": "INVALID_ARG",
-    "operation failed:": "OPERATION_FAILED",
-    "XML error:": "XML_ERROR",
-    "internal error:": "INTERNAL_ERROR",
-    "Requested operation is not valid:": "OPERATION_INVALID",
-    "unsupported configuration:": "CONFIG_UNSUPPORTED",
-    "argument unsupported:": "ARGUMENT_UNSUPPORTED",
-    "Operation not supported:": "OPERATION_UNSUPPORTED",
-    "block copy still active:": "BLOCK_COPY_ACTIVE",
-}
-ACCEPTED = "accepted"
 ONLY_AS = ("--name", "--memspec", "--diskspec")
 
 
@@ -80,20 +67,6 @@ class Bed:
         if is_running:
             machine.start(paused=False)
         return machine
-
-
-def kind_of(text):
-    """The error's kind in what virsh says."""
-    text = re.sub(r"^error: ", "", text.strip().splitlines()[-1])
-    for prefix, kind in KINDS.items():
-        if text.startswith(prefix):
-            return kind
-    # These begin with what they are about.
-    if re.search("[Ff]lags? '.*(required by|mutually exclusive)", text):
-        return "INVALID_ARG"
-    if "missing source information" in text:
-        return "NO_SOURCE"
-    return "XML_DETAIL" if "invalid snapshot name" in text else "SYSTEM_ERROR"
 
 
 def ask_preflight(bed, machine, words):

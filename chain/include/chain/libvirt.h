@@ -48,6 +48,17 @@ IMG_PUBLIC int chain_libvirt_snapshot(struct chain_libvirt *libvirt,
                                       const char *xml, unsigned flags,
                                       struct img_error *err);
 
+/* Which domain it is, and whose: strings to be freed, NULL after a failure.
+   URI is libvirt's own spelling. */
+IMG_PUBLIC int chain_libvirt_identity(struct chain_libvirt *libvirt, char **uri,
+                                      char **uuid, char **name,
+                                      struct img_error *err);
+/* The domain's definition, as it is when it does not run; with SECURE the
+   secrets in it, too (not read-only). Free *XML with free(). */
+IMG_PUBLIC int chain_libvirt_definition(struct chain_libvirt *libvirt,
+                                        bool secure, char **xml,
+                                        struct img_error *err);
+
 struct chain_libvirt_copy {
     const char *disk;     /* target: vda */
     const char *xml;      /* the destination's <disk> */

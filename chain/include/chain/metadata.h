@@ -163,6 +163,32 @@ IMG_PUBLIC int chain_libvirt_metadata(struct chain_libvirt *libvirt,
                                       struct chain_metadata **out,
                                       struct img_error *err);
 
+/* The document of NAME; IMG_NOT_FOUND. Free *XML with free(). */
+IMG_PUBLIC int chain_libvirt_moment(struct chain_libvirt *libvirt,
+                                    enum chain_moment_kind kind,
+                                    const char *name, bool secure, char **xml,
+                                    struct img_error *err);
+/* The current snapshot's name; NULL: there is none. Free it with free(). */
+IMG_PUBLIC int chain_libvirt_current(struct chain_libvirt *libvirt, char **name,
+                                     struct img_error *err);
+/* Put XML on record (REDEFINE), a snapshot's as the current one, perhaps. */
+IMG_PUBLIC int chain_libvirt_moment_put(struct chain_libvirt *libvirt,
+                                        enum chain_moment_kind kind,
+                                        const char *xml, bool is_current,
+                                        struct img_error *err);
+
+enum chain_delete_range {
+    CHAIN_DELETE_ONE,           /* its children become those of its parent */
+    CHAIN_DELETE_CHILDREN,      /* it, and all below it */
+    CHAIN_DELETE_CHILDREN_ONLY, /* all below it */
+};
+/* Forget NAME: metadata only, images stay as they are. IMG_NOT_FOUND. */
+IMG_PUBLIC int chain_libvirt_moment_delete(struct chain_libvirt *libvirt,
+                                           enum chain_moment_kind kind,
+                                           const char *name,
+                                           enum chain_delete_range range,
+                                           struct img_error *err);
+
 #ifdef __cplusplus
 }
 #endif

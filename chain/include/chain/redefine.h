@@ -11,6 +11,8 @@
  *
  *     libvirt-redefine  the name, time and state; another domain's uuid; what
  *                       must not change when one of that name is replaced
+ *     libvirt-abi       one of that name is replaced, and the guest in it would
+ *                       notice
  *     libvirt-parent    the parent is not there, or leads back
  *
  * One thread at a time.

@@ -140,6 +140,7 @@ struct chain_virt_domain {
     char *nvram;     /* local file of <nvram>; NULL: not said, or another */
     bool has_tpm;    /* an emulated one, whose state libvirt keeps, and loses
                         unless it is told not to */
+    bool has_addresses; /* of all disks: as libvirt writes it */
     struct chain_virt_disk *disks;
     size_t disks_nr;
     struct chain_virt_refusals refusals;
@@ -223,6 +224,11 @@ IMG_PUBLIC int chain_virt_domain_parse(const char *text, size_t len,
                                        const char *name,
                                        struct chain_virt_domain **out,
                                        struct img_error *err);
+/* The bytes of an XML file, terminated, within the limit and not looked into.
+   Free *TEXT with free(). */
+IMG_PUBLIC int chain_virt_text_read(const char *path,
+                                    const struct img_roots *roots, char **text,
+                                    size_t *len, struct img_error *err);
 /* NULL is fine, here and below. */
 IMG_PUBLIC void chain_virt_domain_free(struct chain_virt_domain *domain);
 

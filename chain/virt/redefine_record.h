@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The way back from steps that are being taken: what a domain had on record.
+ * Room: chain/virt; for redefine_apply.c and redefine_record.c.
+ */
+#ifndef VIRT_REDEFINE_RECORD_H
+#define VIRT_REDEFINE_RECORD_H
+
+#include <chain/metadata.h>
+
+#define RECORD_MAX_LEN (256u << 20) /* bytes of the file */
+
+/* One that is put on record. */
+struct record_entry {
+    enum chain_moment_kind kind;
+    char *name;
+    char *xml; /* what was there; NULL: nothing */
+};
+
+/* Zeroed is empty. */
+struct record {
+    char *uuid;                  /* of the domain */
+    char *current, *current_xml; /* the snapshot that was; NULL: none */
+    struct record_entry *entries;
+    size_t nr;
+};
+
+void record_fini(struct record *record);
+int record_encode(const struct record *record, char **text,
+                  struct img_error *err);
+/* Strictly; errors have NAME as their path. */
+int record_decode(const char *text, size_t len, const char *name,
+                  struct record *out, struct img_error *err);
+
+#endif
