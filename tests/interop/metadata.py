@@ -412,6 +412,9 @@ def undefine(virt, bed):
 
     doc = refused("cannot delete inactive domain with 12 snapshots",
                   "undefine-snapshots")
+    expect(doc["steps"][0] ==
+           f"imgchain metadata export --connect '{virt.uri}' --security-info "
+           "--domain web1 --to web1.json", doc["steps"])
     inside = [c for c in result_of(doc, "undefine-stranded", None)]
     expect(any("s1, s2, s3, s4, s5, s6" in c.get("found", "") for c in inside),
            inside)

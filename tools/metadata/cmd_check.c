@@ -17,7 +17,8 @@ const struct option_spec metadata_check_options[] = {
 int cmd_metadata_check(void *opaque, char **operands, int nr)
 {
     const struct metadata_check_values *values = opaque;
-    IMG_AUTO(metadata_judging_fini) struct metadata_judging all = {.domain = NULL};
+    IMG_AUTO(metadata_judging_fini)
+    struct metadata_judging all = {.domain = NULL};
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
     struct chain_report *report = NULL;
     struct img_error err;

@@ -20,28 +20,38 @@ const struct option_spec metadata_undefine_options[] = {
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
+/* Does the path of LEN bytes end in the folder KIND/NAME? Then *HEAD_LEN bytes
+   stand before that. */
+static bool ends_in(const char *path, size_t len, const char *kind,
+                    const char *name, size_t *head_len)
+{
+    size_t tail = strlen(kind) + 1 + strlen(name);
+
+    if (len < tail ||
+        strncmp(path + len - strlen(name), name, strlen(name)) != 0) {
+        return false;
+    }
+    *head_len = len - tail;
+    return strncmp(path + *head_len, kind, strlen(kind)) == 0 &&
+           path[*head_len + strlen(kind)] == '/' &&
+           (*head_len == 0 || path[*head_len - 1] == '/');
+}
+
 /* libvirt's folders lie side by side: qemu/snapshot/NAME, qemu/save/NAME.save.
  *OUT is NULL where FOLDER is none of them. */
 static int save_beside(const char *folder, const char *name, char **out,
                        struct img_error *err)
 {
-    static const char *const between[] = {"/snapshot/", "/checkpoint/"};
-    size_t len = strlen(folder);
+    size_t len = strlen(folder), head_len;
 
     *out = NULL;
     while (len > 1 && folder[len - 1] == '/') {
         len--;
     }
-    for (size_t i = 0; name && i < sizeof(between) / sizeof(between[0]); i++) {
-        size_t tail = strlen(between[i]) + strlen(name);
-
-        if (len > tail &&
-            strncmp(folder + len - tail, between[i], strlen(between[i])) == 0 &&
-            strncmp(folder + len - strlen(name), name, strlen(name)) == 0) {
-            *out = img_text(err, "%.*s/save/%s.save", (int)(len - tail), folder,
-                            name);
-            return *out ? 0 : -1;
-        }
+    if (name && (ends_in(folder, len, "snapshot", name, &head_len) ||
+                 ends_in(folder, len, "checkpoint", name, &head_len))) {
+        *out = img_text(err, "%.*ssave/%s.save", (int)head_len, folder, name);
+        return *out ? 0 : -1;
     }
     return 0;
 }
@@ -74,12 +84,73 @@ static bool is_failed(const struct chain_report *report, const char *id)
 /* What a step is made with. */
 struct steps {
     struct words list;
+    const struct metadata_check_values *values;
+    char **operands;
+    int operands_nr;
     const struct chain_undefine_request *request;
     const struct chain_report *report;
     char *name;  /* quoted */
     char *virsh; /* with its options */
     struct img_error *err;
 };
+
+/* LINE and behind OPTION the word QUOTED; both are freed, and may be NULL (ERR
+   is filled in then). */
+static char *with_word(char *line, const char *option, char *quoted,
+                       struct img_error *err)
+{
+    char *longer =
+        line && quoted ? img_text(err, "%s%s %s", line, option, quoted) : NULL;
+
+    free(line);
+    free(quoted);
+    return longer;
+}
+
+/* Where the metadata is, as it was told to this command. */
+static char *source_words(const struct steps *to)
+{
+    const struct metadata_check_values *values = to->values;
+    char *line = img_text(to->err, "imgchain metadata export");
+
+    if (values->source.connect) {
+        line = with_word(line, " --connect",
+                         chain_shell_quote(values->source.connect, to->err),
+                         to->err);
+        line = with_word(line, " --security-info --domain",
+                         chain_shell_quote(values->source.domain, to->err),
+                         to->err);
+        return line;
+    }
+    line = with_word(line, " --domain",
+                     chain_shell_quote_path(values->source.domain, to->err),
+                     to->err);
+    if (values->checkpoints_from) {
+        line = with_word(
+            line, " --checkpoints-from",
+            chain_shell_quote_path(values->checkpoints_from, to->err), to->err);
+    }
+    return line;
+}
+
+/* The bundle is called after the domain. */
+static int step_export(struct steps *to)
+{
+    const char *name = to->request->metadata.domain->name;
+    char *line = source_words(to);
+    IMG_AUTO(img_free_ptr)
+    char *bundle = img_text(to->err, "%s.json", name ? name : "domain");
+
+    line = with_word(line, " --to",
+                     bundle ? chain_shell_quote_path(bundle, to->err) : NULL,
+                     to->err);
+    for (int i = 0; i < to->operands_nr; i++) {
+        line = with_word(line, "",
+                         chain_shell_quote_path(to->operands[i], to->err),
+                         to->err);
+    }
+    return words_push(&to->list, line, to->err);
+}
 
 static int step_undefine(struct steps *to)
 {
@@ -129,10 +200,7 @@ static int put_steps(struct steps *to)
     bool has_record = is_failed(to->report, "undefine-snapshots") ||
                       is_failed(to->report, "undefine-checkpoints");
 
-    if (has_record &&
-        words_push(&to->list,
-                   img_text(to->err, "imgchain metadata export %s", to->name),
-                   to->err) < 0) {
+    if (has_record && step_export(to) < 0) {
         return -1;
     }
     if (is_failed(to->report, "undefine-managed-save") && step_save(to) < 0) {
@@ -172,33 +240,18 @@ static int make_steps(struct steps *to, const char *uri)
     return virsh ? put_steps(to) : -1;
 }
 
-static int show(const struct metadata_check_values *values,
-                const struct metadata_judging *all,
-                const struct chain_undefine_request *request,
-                const struct chain_report *report, struct output *out)
-{
-    struct img_error err;
-    struct steps steps = {.request = request, .report = report, .err = &err};
-    int code = EXIT_NOT_JUDGED;
-
-    if (make_steps(&steps, values->source.connect) < 0) {
-        (void)session_fail(&err, code);
-    } else {
-        code = metadata_judging_show(values, all, report, &steps.list, out);
-    }
-    words_fini(&steps.list);
-    return code;
-}
-
 int cmd_metadata_undefine(void *opaque, char **operands, int nr)
 {
     const struct metadata_check_values *values = opaque;
-    IMG_AUTO(metadata_judging_fini) struct metadata_judging all = {.domain = NULL};
+    IMG_AUTO(metadata_judging_fini)
+    struct metadata_judging all = {.domain = NULL};
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
     IMG_AUTO(img_free_ptr) char *beside = NULL;
     struct chain_undefine_request request = {.managed_save = NULL};
     struct chain_report *report = NULL;
     struct img_error err;
+    struct steps steps = {
+        .values = values, .operands = operands, .operands_nr = nr, .err = &err};
     int code;
 
     if (!metadata_judging_is_sane(values, nr)) {
@@ -219,7 +272,12 @@ int cmd_metadata_undefine(void *opaque, char **operands, int nr)
     if (chain_undefine_check(&request, &report, &err) < 0) {
         return session_fail(&err, EXIT_NOT_JUDGED);
     }
-    code = show(values, &all, &request, report, out);
+    steps.request = &request;
+    steps.report = report;
+    code = make_steps(&steps, values->source.connect) < 0
+               ? session_fail(&err, EXIT_NOT_JUDGED)
+               : metadata_judging_show(values, &all, report, &steps.list, out);
+    words_fini(&steps.list);
     chain_report_free(report);
     return code;
 }

@@ -20,17 +20,18 @@ bool metadata_judging_is_sane(const struct metadata_check_values *values,
     if (!source->domain) {
         text = source->connect ? "option --domain is missing: the domain's name"
                                : "option --domain is missing: the domain's XML";
-    } else if (source->checkpoints && values->checkpoints_in) {
-        text = "--checkpoints and --checkpoints-in exclude each other";
-    } else if (source->connect && values->checkpoints_in) {
-        text = "--connect and --checkpoints-in exclude each other: libvirt is "
-               "asked for checkpoints, too";
+    } else if (source->checkpoints && values->checkpoints_from) {
+        text = "--checkpoints and --checkpoints-from exclude each other";
+    } else if (source->connect && values->checkpoints_from) {
+        text =
+            "--connect and --checkpoints-from exclude each other: libvirt is "
+            "asked for checkpoints, too";
     }
     if (text) {
         message_failed("%s", text);
         return false;
     }
-    if (nr == 0 && values->checkpoints_in) {
+    if (nr == 0 && values->checkpoints_from) {
         return true;
     }
     return metadata_is_sane(source, nr);
@@ -69,15 +70,13 @@ static int read_files(const struct metadata_check_values *values,
     struct chain_metadata **to =
         source->checkpoints ? &out->checkpoints : &out->snapshots;
 
-    /* --root is for images, and for what a stranger names. */
-    if (chain_virt_domain_read(source->domain, NULL, &out->domain, err) < 0 ||
-        (nr > 0 &&
-         metadata_read(source, operands, nr, NULL, false, to, err) < 0)) {
+    if (nr > 0 &&
+        metadata_read(source, operands, nr, NULL, false, to, err) < 0) {
         return -1;
     }
-    return values->checkpoints_in
+    return values->checkpoints_from
                ? chain_metadata_read_folder(
-                     CHAIN_CHECKPOINT, values->checkpoints_in,
+                     CHAIN_CHECKPOINT, values->checkpoints_from,
                      source->common.roots, &out->checkpoints, err)
                : 0;
 }
@@ -90,6 +89,12 @@ int metadata_judging_read(const struct metadata_check_values *values,
 
     if (sandbox_is_wanted(&values->source.common) &&
         outfile_prepare(files, sizeof(files) / sizeof(files[0]), err) < 0) {
+        return -1;
+    }
+    /* --root is for images, and for what a stranger names. */
+    if (!values->source.connect &&
+        chain_virt_domain_read(values->source.domain, NULL, &out->domain, err) <
+            0) {
         return -1;
     }
     /* Images are opened to the end: there is no second step. */

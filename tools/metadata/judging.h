@@ -12,7 +12,8 @@
 
 struct metadata_check_values {
     struct metadata_values source;
-    const char *checkpoints_in; /* --checkpoints-in DIR: besides snapshots */
+    const char
+        *checkpoints_from; /* --checkpoints-from DIR: besides snapshots */
     struct verdict_files reports;
     /* undefine-check. */
     const char *managed_save; /* --managed-save FILE */
@@ -23,9 +24,9 @@ struct metadata_check_values {
     METADATA_ROW("domain", "XML", "the domain's XML; with --connect its name", \
                  option_text, METADATA_AT(values, domain)),                    \
         METADATA_CONNECT(values), METADATA_CURRENT(values),                    \
-        METADATA_ROW("checkpoints-in", "DIR",                                  \
+        METADATA_ROW("checkpoints-from", "DIR",                                \
                      "its checkpoints, too: libvirt's folder of them",         \
-                     option_text, offsetof(values, checkpoints_in)),           \
+                     option_text, offsetof(values, checkpoints_from)),         \
         METADATA_ROW("report", "KIND=FILE",                                    \
                      "a report, too; KIND: junit, sarif", option_report,       \
                      offsetof(values, reports))
