@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A chain's files in another folder: see chain/relocate.h.
+ * Chains' files in another folder: see chain/relocate.h.
  *
  * plan: names and sizes; check: formats, space, what is there already; apply:
- * one file after the other, from the base up, so that no copy ever leads to a
- * file that is not there; verify: the copies as a chain of their own.
+ * one file after the other, from the bases up, so that no copy ever leads to a
+ * file that is not there; verify: the copies as chains of their own.
  */
 #include "relocate_impl.h"
 
@@ -145,21 +145,6 @@ int chain_relocate_check_whole(const char *path, const char *format,
 
 /* ---- The whole. */
 
-static int open_source(struct chain_relocation *relocation,
-                       struct img_error *err)
-{
-    const struct chain_relocate_request *request = relocation->request;
-    struct chain_options options;
-
-    chain_options_init(&options);
-    options.format = request->source_format;
-    options.force_share = request->force_share;
-    options.allow_probe = request->allow_probe;
-    options.max_depth = request->max_depth;
-    options.roots = request->roots;
-    return chain_open(request->source, &options, &relocation->source, err);
-}
-
 static void tell_done(const struct chain_relocation *relocation,
                       const struct chain_relocated *file)
 {
@@ -169,14 +154,21 @@ static void tell_done(const struct chain_relocation *relocation,
 }
 
 /* What is there already is looked at before anything is written. */
-static int find_all(const struct chain_relocation *relocation,
-                    struct img_error *err)
+int chain_relocation_look(struct chain_relocation *relocation,
+                          struct img_error *err)
 {
+    struct stat st;
+
     for (size_t i = relocation->result->nr; i-- > 0;) {
         struct chain_relocation_item item =
             chain_relocation_item(relocation, i);
         bool is_found;
 
+        if (relocation->request->is_new && lstat(item.file->to, &st) == 0) {
+            img_fail(err, IMG_USAGE, "exists already");
+            img_error_set_path(err, item.file->to);
+            return -1;
+        }
         if (chain_relocation_find(&item, &is_found, err) != 0) {
             return -1;
         }
@@ -188,60 +180,136 @@ static int find_all(const struct chain_relocation *relocation,
     return 0;
 }
 
+static int copy_one(const struct chain_relocation *relocation, size_t idx,
+                    struct img_error *err)
+{
+    struct chain_relocation_item item = chain_relocation_item(relocation, idx);
+
+    if (chain_relocation_copy(&item, err) != 0) {
+        return -1;
+    }
+    item.file->state = CHAIN_RELOCATED_COPIED;
+    tell_done(relocation, item.file);
+    return 0;
+}
+
+/* The next file that is not there, and whose backing file is; SIZE_MAX. */
+static size_t next_file(const struct chain_relocate_result *result)
+{
+    for (size_t i = result->nr; i-- > 0;) {
+        const struct chain_relocated *file = &result->files[i];
+
+        if (file->state == CHAIN_RELOCATED_NOT_YET &&
+            (file->backing == SIZE_MAX ||
+             result->files[file->backing].state != CHAIN_RELOCATED_NOT_YET)) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
 static int copy_all(const struct chain_relocation *relocation,
                     struct img_error *err)
 {
-    for (size_t i = relocation->result->nr; i-- > 0;) {
-        struct chain_relocation_item item =
-            chain_relocation_item(relocation, i);
-
-        if (item.file->state == CHAIN_RELOCATED_FOUND) {
-            continue;
-        }
-        if (chain_relocation_copy(&item, err) != 0) {
+    for (size_t idx = next_file(relocation->result); idx != SIZE_MAX;
+         idx = next_file(relocation->result)) {
+        if (copy_one(relocation, idx, err) != 0) {
             return -1;
         }
-        item.file->state = CHAIN_RELOCATED_COPIED;
-        tell_done(relocation, item.file);
     }
     return 0;
 }
 
+/* The copies lead to each other; names that are absolute do so only where the
+   copies are to be. */
 static int verify(const struct chain_relocation *relocation,
                   struct img_error *err)
 {
-    const struct chain_relocated *top = relocation->result->files;
+    const struct chain_relocate_request *request = relocation->request;
+    const struct chain_relocate_result *result = relocation->result;
 
-    return chain_check_unchanged(relocation->source, err) != 0
+    if (chain_relocation_check_unchanged(relocation, err) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < result->nr; i++) {
+        struct chain_relocation_item item =
+            chain_relocation_item(relocation, i);
+        const char *path = chain_relocation_made(&item);
+
+        if (!item.file->is_top ||
+            (relocation->made && request->style == CHAIN_MAKE_ABSOLUTE)) {
+            continue;
+        }
+        IMG_AUTO(img_free_ptr) char *folder = chain_place_folder(path, err);
+        if (!folder ||
+            chain_relocate_check_whole(path, item.file->format, folder,
+                                       request->roots, err) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int chain_relocation_new(const struct chain_relocate_request *request,
+                         struct chain_relocate_result *out,
+                         struct chain_relocation **relocation,
+                         struct img_error *err)
+{
+    struct chain_relocation *made;
+    int rc;
+
+    *out = (struct chain_relocate_result){.space_left = UINT64_MAX};
+    *relocation = NULL;
+    made = img_calloc(1, sizeof(*made), err);
+    if (!made) {
+        return -1;
+    }
+    made->request = request;
+    made->result = out;
+    rc = chain_relocation_open(made, err);
+    if (rc == 0) {
+        rc = chain_relocation_plan(made, err);
+    }
+    if (rc == 0) {
+        rc = chain_relocation_check_space(made, err);
+    }
+    if (rc != 0) {
+        chain_relocation_free(made);
+        return -1;
+    }
+    *relocation = made;
+    return 0;
+}
+
+int chain_relocation_run(struct chain_relocation *relocation,
+                         const char *const *made, struct img_error *err)
+{
+    relocation->made = made;
+    return copy_all(relocation, err) != 0 || verify(relocation, err) != 0
                ? -1
-               : chain_relocate_check_whole(top->to, top->format,
-                                            relocation->request->folder,
-                                            relocation->request->roots, err);
+               : chain_relocation_check_alone(relocation, err);
+}
+
+void chain_relocation_free(struct chain_relocation *relocation)
+{
+    if (relocation) {
+        chain_relocation_close(relocation);
+        free(relocation);
+    }
 }
 
 int chain_relocate(const struct chain_relocate_request *request,
                    struct chain_relocate_result *out, struct img_error *err)
 {
-    struct chain_relocation relocation = {.request = request, .result = out};
-    int rc;
+    struct chain_relocation *relocation;
+    int rc = chain_relocation_new(request, out, &relocation, err);
 
-    *out = (struct chain_relocate_result){.space_left = UINT64_MAX};
-    rc = open_source(&relocation, err);
     if (rc == 0) {
-        rc = chain_relocation_plan(&relocation, err);
-    }
-    if (rc == 0) {
-        rc = chain_relocation_check_space(&relocation, err);
-    }
-    if (rc == 0) {
-        rc = find_all(&relocation, err);
+        rc = chain_relocation_look(relocation, err);
     }
     if (rc == 0 && !request->dry_run) {
-        rc = copy_all(&relocation, err);
+        rc = chain_relocation_run(relocation, NULL, err);
     }
-    if (rc == 0 && !request->dry_run) {
-        rc = verify(&relocation, err);
-    }
-    chain_free(relocation.source);
+    chain_relocation_free(relocation);
     return rc;
 }

@@ -63,7 +63,7 @@ int chain_relocation_copy(const struct chain_relocation_item *item,
     chain_copy_request_init(&copy);
     copy.source = source;
     copy.source_format = "raw";
-    copy.dest.path = item->file->to;
+    copy.dest.path = chain_relocation_made(item);
     copy.dest.format = "raw";
     copy.dest.roots = request->roots;
     copy.force_share = request->force_share;
@@ -109,7 +109,7 @@ static int check_own(const struct chain_relocation_item *item,
     if (!S_ISREG(st->st_mode)) {
         return fail_found(item, "no regular file", err);
     }
-    if (chain_find_stamp(item->relocation->source, &stamp, err)) {
+    if (chain_relocation_has(item->relocation, &stamp, err)) {
         return fail_found(item, "another name of a file of the source", err);
     }
     return err->code == IMG_OK ? 0 : -1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A chain on its way to another folder, for its own files: relocate_plan.c
- * (what becomes of it, and whether it can), relocate_file.c (one copy),
- * relocate_proof.c (is a file that copy?), and relocate.c, which puts them in
- * order.
+ * Chains on their way to another folder, for their own files: relocate_plan.c
+ * (what becomes of them, and whether it can), relocate_source.c (opening
+ * them), relocate_file.c (one copy), relocate_proof.c (is a file that copy?),
+ * and relocate.c, which puts them in order.
  */
 #ifndef CHAIN_OPS_RELOCATE_IMPL_H
 #define CHAIN_OPS_RELOCATE_IMPL_H
@@ -14,7 +14,11 @@
 struct chain_relocation {
     const struct chain_relocate_request *request;
     struct chain_relocate_result *result;
-    struct chain *source; /* open, and locked, until the end */
+    /* Open, and locked, until the end. */
+    struct chain **sources;
+    size_t sources_nr;
+    const struct chain_layer **layers; /* of each file: one that is it */
+    const char *const *made;           /* NULL: where they are to be */
 };
 
 /* One layer and what is to become of it. */
@@ -24,6 +28,21 @@ struct chain_relocation_item {
     struct chain_relocated *file;
     bool is_renamed; /* the copy's header is another than the layer's */
 };
+
+/* relocate_source.c */
+/* Open all sources. */
+int chain_relocation_open(struct chain_relocation *relocation,
+                          struct img_error *err);
+void chain_relocation_close(struct chain_relocation *relocation);
+/* IMG_LOCKED, with its holder, when somebody else has one of the files open,
+   and the request wants nobody to. */
+int chain_relocation_check_alone(const struct chain_relocation *relocation,
+                                 struct img_error *err);
+/* Is STAMP a file of the sources? ERR is filled in when that cannot be told. */
+bool chain_relocation_has(const struct chain_relocation *relocation,
+                          const struct img_stamp *stamp, struct img_error *err);
+int chain_relocation_check_unchanged(const struct chain_relocation *relocation,
+                                     struct img_error *err);
 
 /* relocate_plan.c */
 /* Every file's new name, what its header will record, and how much it is. */
@@ -35,6 +54,8 @@ int chain_relocation_check_space(const struct chain_relocation *relocation,
 /* Item IDX of what is planned. */
 struct chain_relocation_item
 chain_relocation_item(const struct chain_relocation *relocation, size_t idx);
+/* Where its copy is made. */
+const char *chain_relocation_made(const struct chain_relocation_item *item);
 
 /* relocate_proof.c */
 /* Let the header of FILE, which is a copy, record what ITEM says. */

@@ -20,7 +20,7 @@ struct chain_relocation_item
 chain_relocation_item(const struct chain_relocation *relocation, size_t idx)
 {
     struct chain_relocated *file = &relocation->result->files[idx];
-    const struct chain_layer *layer = chain_layer_at(relocation->source, idx);
+    const struct chain_layer *layer = relocation->layers[idx];
     const struct img_image *image = chain_layer_image(layer);
     bool is_same = true;
 
@@ -30,6 +30,15 @@ chain_relocation_item(const struct chain_relocation *relocation, size_t idx)
                   strcmp(image->backing_format, file->backing_format) == 0;
     }
     return (struct chain_relocation_item){relocation, layer, file, !is_same};
+}
+
+const char *chain_relocation_made(const struct chain_relocation_item *item)
+{
+    const struct chain_relocation *relocation = item->relocation;
+
+    return relocation->made
+               ? relocation->made[item->file - relocation->result->files]
+               : item->file->to;
 }
 
 /* ---- Can it be copied as it is? */
@@ -56,12 +65,12 @@ static int check_layer(const struct chain_layer *layer, struct img_error *err)
 }
 
 static int check_layers(const struct chain_relocation *relocation,
-                        struct img_error *err)
+                        const struct chain *source, struct img_error *err)
 {
     const struct chain_relocate_request *request = relocation->request;
 
-    for (size_t i = 0; i < chain_depth(relocation->source); i++) {
-        const struct chain_layer *layer = chain_layer_at(relocation->source, i);
+    for (size_t i = 0; i < chain_depth(source); i++) {
+        const struct chain_layer *layer = chain_layer_at(source, i);
 
         if (check_layer(layer, err) != 0) {
             img_error_set_path(err, chain_layer_path(layer));
@@ -185,18 +194,53 @@ static int measure(const struct chain_relocate_request *request,
     return 0;
 }
 
-static int plan_file(const struct chain_relocation *relocation, size_t idx,
+/* The file that LAYER is, among those that are planned; or the next one. */
+static int find_file(const struct chain_relocation *relocation,
+                     const struct chain_layer *layer, size_t *out,
                      struct img_error *err)
 {
+    const struct chain_relocate_result *result = relocation->result;
+    const char *format = chain_layer_image(layer)->format;
+    struct img_stamp stamp;
+
+    if (img_file_stamp(chain_layer_file(layer), &stamp, err) != 0) {
+        return -1;
+    }
+    for (*out = 0; *out < result->nr; (*out)++) {
+        struct chain_relocated *file = &result->files[*out];
+
+        if (file->dev != stamp.dev || file->ino != stamp.ino) {
+            continue;
+        }
+        if (strcmp(file->format, format) != 0) {
+            img_fail(err, IMG_USAGE,
+                     "is read as %s here and as %s there: expected one format",
+                     file->format, format);
+            img_error_set_path(err, chain_layer_path(layer));
+            return -1;
+        }
+        return 0;
+    }
+    result->files[*out].dev = stamp.dev;
+    result->files[*out].ino = stamp.ino;
+    return 0;
+}
+
+static int plan_file(struct chain_relocation *relocation,
+                     const struct chain_layer *layer, struct img_error *err)
+{
     const struct chain_relocate_request *request = relocation->request;
-    const struct chain_layer *layer = chain_layer_at(relocation->source, idx);
+    size_t idx = relocation->result->nr++;
     const char *path = chain_layer_path(layer);
     struct chain_relocated *file = &relocation->result->files[idx];
+    /* A name is looked for among those of the files before. */
     IMG_AUTO(img_free_ptr) char *name = new_name(relocation, idx, path, err);
 
     if (!name) {
         return -1;
     }
+    relocation->layers[idx] = layer;
+    file->backing = SIZE_MAX;
     file->from = img_strndup(path, strlen(path), err);
     file->to = in_folder(request->folder, name, err);
     if (!file->from || !file->to) {
@@ -204,35 +248,71 @@ static int plan_file(const struct chain_relocation *relocation, size_t idx,
     }
     file->format = chain_layer_image(layer)->format;
     file->virtual_len = chain_layer_image(layer)->virtual_len;
-    if (idx > 0) {
-        struct chain_relocated *above = file - 1;
+    return measure(request, layer, &file->needed_len, err);
+}
 
-        above->backing_name = backing_text(request, file, err);
-        above->backing_format = file->format;
-        if (!above->backing_name) {
+/* ABOVE is an overlay of file IDX. */
+static int plan_backing(const struct chain_relocation *relocation,
+                        struct chain_relocated *above, size_t idx,
+                        struct img_error *err)
+{
+    const struct chain_relocated *file = &relocation->result->files[idx];
+
+    above->backing = idx;
+    above->backing_name = backing_text(relocation->request, file, err);
+    above->backing_format = file->format;
+    return above->backing_name ? 0 : -1;
+}
+
+static int plan_source(struct chain_relocation *relocation,
+                       const struct chain *source, struct img_error *err)
+{
+    struct chain_relocate_result *result = relocation->result;
+    struct chain_relocated *above = NULL;
+
+    for (size_t i = 0; i < chain_depth(source); i++) {
+        const struct chain_layer *layer = chain_layer_at(source, i);
+        size_t idx;
+
+        if (find_file(relocation, layer, &idx, err) != 0) {
             return -1;
         }
+        bool is_new = idx == result->nr;
+        if (is_new && plan_file(relocation, layer, err) != 0) {
+            return -1;
+        }
+        result->files[idx].is_top |= i == 0;
+        if (above && plan_backing(relocation, above, idx, err) != 0) {
+            return -1;
+        }
+        if (!is_new) {
+            return 0; /* and so is all below it */
+        }
+        above = &result->files[idx];
     }
-    return measure(request, layer, &file->needed_len, err);
+    return 0;
 }
 
 int chain_relocation_plan(struct chain_relocation *relocation,
                           struct img_error *err)
 {
     struct chain_relocate_result *result = relocation->result;
-    size_t nr = chain_depth(relocation->source);
+    size_t nr = 0;
 
-    if (check_layers(relocation, err) != 0) {
-        return -1;
+    for (size_t i = 0; i < relocation->sources_nr; i++) {
+        if (check_layers(relocation, relocation->sources[i], err) != 0) {
+            return -1;
+        }
+        nr += chain_depth(relocation->sources[i]);
     }
     result->files = img_calloc(nr, sizeof(*result->files), err);
-    if (!result->files) {
+    relocation->layers =
+        img_calloc(nr, sizeof(const struct chain_layer *), err);
+    if (!result->files || !relocation->layers) {
         return -1;
     }
-    /* A name is looked for among those of the files before. */
-    for (; result->nr < nr; result->nr++) {
-        if (plan_file(relocation, result->nr, err) != 0) {
-            result->nr++;
+    for (size_t i = 0; i < relocation->sources_nr; i++) {
+        if (plan_source(relocation, relocation->sources[i], err) != 0) {
             return -1;
         }
     }
@@ -252,9 +332,8 @@ static bool may_share(const struct chain_relocation *relocation)
     return statfs(folder, &fs) == 0 && !chain_place_is_without_sharing(&fs) &&
            img_path_stamp(folder, relocation->request->roots, &dest,
                           &ignored) == 0 &&
-           img_file_stamp(
-               chain_layer_file(chain_layer_at(relocation->source, 0)), &source,
-               &ignored) == 0 &&
+           img_file_stamp(chain_layer_file(relocation->layers[0]), &source,
+                          &ignored) == 0 &&
            source.dev == dest.dev;
 }
 

@@ -36,6 +36,10 @@ int chain_relocation_rename(const struct chain_relocation_item *item,
     struct qcow2_edit *edit;
     int rc;
 
+    if (item->file->head) {
+        return img_file_write(file, item->file->head, item->file->head_len, 0,
+                              err);
+    }
     if (!item->is_renamed) {
         return 0;
     }
@@ -142,7 +146,12 @@ static int check_head(const struct chain_relocation_item *item,
 {
     IMG_AUTO(img_free_ptr) uint8_t *expected = img_calloc(2, len, err);
 
-    if (!expected || expected_head(item, len, expected, err) != 0) {
+    if (!expected) {
+        return -1;
+    }
+    if (item->file->head) {
+        memcpy(expected, item->file->head, len);
+    } else if (expected_head(item, len, expected, err) != 0) {
         return -1;
     }
     uint8_t *found = expected + len;
@@ -150,7 +159,12 @@ static int check_head(const struct chain_relocation_item *item,
         img_error_set_path(err, item->file->to);
         return -1;
     }
-    return memcmp(found, expected, len) == 0 ? 0 : fail_header(item, file, err);
+    if (memcmp(found, expected, len) == 0) {
+        return 0;
+    }
+    return item->file->head ? fail_other(item, "another beginning",
+                                         "the one that it is to have", err)
+                            : fail_header(item, file, err);
 }
 
 /* ---- The rest. */
@@ -260,11 +274,13 @@ int chain_relocation_prove(const struct chain_relocation_item *item,
     char found[64], expected[64];
     size_t head_len = 0;
 
-    if (item->is_renamed) {
+    if (item->file->head) {
+        head_len = item->file->head_len;
+    } else if (item->is_renamed) {
         head_len = (size_t)chain_layer_image(item->layer)->cluster_len;
-        if (check_head(item, file, head_len, err) != 0) {
-            return -1;
-        }
+    }
+    if (head_len > 0 && check_head(item, file, head_len, err) != 0) {
+        return -1;
     }
     if (img_file_len(file) != img_file_len(layer)) {
         (void)snprintf(found, sizeof(found), "%" PRIu64 " bytes",

@@ -6,6 +6,8 @@
 #include "relocate_fixture.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include <img/image.h>
 #include <img/roots.h>
@@ -322,7 +324,129 @@ START_TEST(test_whole)
 }
 END_TEST
 
+/* ---- Several chains. */
+
+/* two/mid and its base are below both. */
+static void make_forest(void)
+{
+    static const struct chain_relocate_source more[] = {
+        {"two/branch", "qcow2"}, {"two/mid", "qcow2"}, {"two/memory", "raw"}};
+
+    make_chain();
+    make("two/branch", "a.D.", "mid", "qcow2");
+    scratch_write(&scratch, "two/memory", "0123456789", 10, 0);
+    request.more = more;
+    request.more_nr = 3;
+}
+
+START_TEST(test_each_file_once)
+{
+    begin();
+    make_forest();
+    unit_ok(relocate(), &err);
+    ck_assert_uint_eq(result.nr, 5);
+    check_file(0, "new/top", "mid");
+    check_file(1, "new/mid", "base");
+    ck_assert_str_eq(result.files[3].to, "new/branch");
+    ck_assert_str_eq(result.files[3].backing_name, "mid");
+    ck_assert_uint_eq(result.files[3].backing, 1);
+    ck_assert_str_eq(result.files[4].to, "new/memory");
+    ck_assert(result.files[1].is_top && !result.files[2].is_top);
+    check_states(CHAIN_RELOCATED_COPIED);
+    ck_assert_uint_eq(names_nr("new"), 5);
+    unit_ok(
+        chain_relocate_check_whole("new/branch", "qcow2", "new", NULL, &err),
+        &err);
+    unit_ok(relocate(), &err);
+    check_states(CHAIN_RELOCATED_FOUND);
+    request.is_new = true;
+    unit_fails(relocate(), &err, IMG_USAGE, "exists already");
+    end();
+}
+END_TEST
+
+START_TEST(test_one_format_for_a_file)
+{
+    static const struct chain_relocate_source more[] = {{"two/mid", "raw"}};
+
+    begin();
+    make_chain();
+    request.more = more;
+    request.more_nr = 1;
+    unit_fails(relocate(), &err, IMG_USAGE,
+               "is read as qcow2 here and as raw there: expected one format");
+    ck_assert_str_eq(err.path, "two/mid");
+    ck_assert_uint_eq(names_nr("new"), 0);
+    end();
+}
+END_TEST
+
+START_TEST(test_made_elsewhere_with_another_beginning)
+{
+    static const char *const made[] = {"stage/top", "stage/mid", "stage/base",
+                                       "stage/branch", "stage/memory"};
+    struct chain_relocation *relocation;
+    char text[11] = "";
+
+    begin();
+    make_forest();
+    ck_assert_int_eq(mkdir("stage", 0700), 0);
+    unit_ok(chain_relocation_new(&request, &result, &relocation, &err), &err);
+    result.files[4].head = "abc";
+    result.files[4].head_len = 3;
+    unit_ok(chain_relocation_look(relocation, &err), &err);
+    unit_ok(chain_relocation_run(relocation, made, &err), &err);
+    chain_relocation_free(relocation);
+    ck_assert_uint_eq(names_nr("new"), 0);
+    ck_assert_uint_eq(names_nr("stage"), 5);
+    FILE *file = fopen("stage/memory", "re");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fread(text, 1, 10, file), 10);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_str_eq(text, "abc3456789");
+    end();
+}
+END_TEST
+
+START_TEST(test_who_is_to_be_alone_is_told_who_is_there)
+{
+    const struct img_open_options options = {.lock = IMG_LOCK_READER};
+    struct img_file *file;
+    int ready[2];
+    char byte = 0, text[256];
+
+    begin();
+    make_chain();
+    request.exclusive = true;
+    request.dry_run = true;
+    unit_ok(relocate(), &err);
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        byte = img_file_open("two/mid", &options, &file, &err) == 0;
+        (void)!write(ready[1], &byte, 1);
+        pause();
+        _exit(0);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(byte, 1);
+    snprintf(text, sizeof(text), "is in use by process %d (", (int)pid);
+    ck_assert_int_eq(relocate(), -1);
+    ck_assert_msg(strncmp(err.text, text, strlen(text)) == 0, "%s", err.text);
+    ck_assert_int_eq((int)err.code, (int)IMG_LOCKED);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    close(ready[0]);
+    close(ready[1]);
+    end();
+}
+END_TEST
+
 UNIT_SUITE("relocate", test_names, test_names_taken, test_names_recorded,
            test_copied_then_found, test_dry_run_proves, test_no_copy,
            test_names_of_the_source, test_layers, test_folders, test_space,
-           test_cancelled, test_whole)
+           test_cancelled, test_whole, test_each_file_once,
+           test_one_format_for_a_file,
+           test_made_elsewhere_with_another_beginning,
+           test_who_is_to_be_alone_is_told_who_is_there)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A chain's files in another folder: each layer is copied as it is, byte for
- * byte but for the backing name in its header, so that the copies lead to each
- * other and to nothing else.
+ * The files of a chain, or of several that may share layers, in another folder:
+ * each file is copied once, as it is, byte for byte but for the backing name in
+ * its header, so that the copies lead to each other and to nothing else.
  *
  * A copy gets its name when it is complete, flushed and proved. So a file that
  * is there already may be one of an earlier run; it is taken if it is shown to
@@ -30,13 +30,29 @@ struct chain_relocated {
     uint64_t virtual_len;
     char *backing_name; /* that the copy records; NULL: none */
     const char *backing_format;
+    size_t backing;    /* index of its backing file; SIZE_MAX: none */
+    uint64_t dev, ino; /* of the source's file */
+    bool is_top;       /* it was named, and not only found below another */
+    /* Of a raw file: what the copy begins with instead. Set by the caller after
+       chain_relocation_new; borrowed until the relocation is freed. */
+    const void *head;
+    size_t head_len;
     uint64_t needed_len; /* bytes that have to be written, at most */
     enum chain_relocated_state state;
 };
 
+struct chain_relocate_source {
+    const char *path; /* the top of what is copied */
+    const char *format;
+};
+
 struct chain_relocate_request {
-    const char *source; /* the top of what is copied */
+    const char *source; /* as in chain_relocate_source; NULL: only more */
     const char *source_format;
+    const struct chain_relocate_source *more; /* further ones */
+    size_t more_nr;
+    bool is_new;    /* no copy may be there already */
+    bool exclusive; /* nobody may have a file of the source open: IMG_LOCKED */
     const char *folder; /* must be there, and no layer's own */
     const char *taken;  /* a name in it that no copy may have, or NULL */
     uint64_t more_len;  /* bytes that the caller will write there besides */
@@ -60,7 +76,7 @@ struct chain_relocate_request {
 /* As far as it came, after a failure, too. Free with
    chain_relocate_result_fini. */
 struct chain_relocate_result {
-    struct chain_relocated *files; /* the top first */
+    struct chain_relocated *files; /* of each source the top first */
     size_t nr;
     uint64_t needed_len; /* of all files, and the caller's */
     uint64_t space_left; /* UINT64_MAX: unknown */
@@ -80,6 +96,32 @@ chain_relocate_result_fini(struct chain_relocate_result *result);
 IMG_PUBLIC int chain_relocate(const struct chain_relocate_request *request,
                               struct chain_relocate_result *out,
                               struct img_error *err);
+
+/*
+ * The same in steps. After the first everything is planned, and the sources
+ * are open and locked until the relocation is freed; REQUEST and OUT must
+ * stay.
+ */
+struct chain_relocation;
+IMG_PUBLIC int
+chain_relocation_new(const struct chain_relocate_request *request,
+                     struct chain_relocate_result *out,
+                     struct chain_relocation **relocation,
+                     struct img_error *err);
+/* What is there already is proved to be the copy; with is_new it is
+   IMG_USAGE. */
+IMG_PUBLIC int chain_relocation_look(struct chain_relocation *relocation,
+                                     struct img_error *err);
+/*
+ * Copy what is not there. MADE, if it is not NULL, has a path for each file,
+ * where its copy is made instead of where it is to be; all in one folder, under
+ * the names that they are to have (chain_transaction_stage).
+ */
+IMG_PUBLIC int chain_relocation_run(struct chain_relocation *relocation,
+                                    const char *const *made,
+                                    struct img_error *err);
+/* NULL is fine. */
+IMG_PUBLIC void chain_relocation_free(struct chain_relocation *relocation);
 
 /* FOLDER is one that files can be made in, and the file at PATH does not lie
    in it: IMG_USAGE. */
