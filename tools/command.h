@@ -56,7 +56,8 @@ extern const struct option_spec info_options[], map_options[], check_options[],
     preflight_options[], metadata_list_options[], metadata_tree_options[],
     metadata_show_options[], metadata_check_options[],
     metadata_undefine_options[], metadata_export_options[],
-    metadata_redefine_options[], metadata_delete_options[];
+    metadata_redefine_options[], metadata_delete_options[],
+    metadata_relocate_options[];
 
 int cmd_info(void *opaque, char **operands, int nr);
 int cmd_map(void *opaque, char **operands, int nr);
@@ -85,6 +86,7 @@ int cmd_metadata_undefine(void *opaque, char **operands, int nr);
 int cmd_metadata_export(void *opaque, char **operands, int nr);
 int cmd_metadata_redefine(void *opaque, char **operands, int nr);
 int cmd_metadata_delete(void *opaque, char **operands, int nr);
+int cmd_metadata_relocate(void *opaque, char **operands, int nr);
 
 /* -o help; and what else the commands' own options need. */
 int create_choices(const void *opaque);
@@ -98,6 +100,7 @@ void pivot_fini(void *values);
 void inspect_fini(void *values);
 void preflight_fini(void *values);
 void metadata_redefine_fini(void *values);
+void metadata_relocate_fini(void *values);
 
 /* The command that argv[0] (and, for two-word ones, argv[1]) names. */
 const struct command *command_find(int argc, char **argv, int *words);

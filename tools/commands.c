@@ -7,6 +7,7 @@
 #include "metadata/carry.h"
 #include "metadata/judging.h"
 #include "metadata/metadata.h"
+#include "metadata/relocate.h"
 #include "nearest.h"
 #include "saved/saved.h"
 #include "values.h"
@@ -474,6 +475,27 @@ const struct command commands[] = {
         .max_operands = 2,
         .usage_exit = EXIT_USAGE,
         .run = cmd_metadata_delete,
+    },
+    {
+        .name = "metadata",
+        .verb = "relocate",
+        .summary = "Copy or move a domain's images, with all its XML",
+        .operands = "--domain XML --to FOLDER",
+        .example =
+            "imgchain metadata relocate --domain web1.xml \\\n"
+            "      --snapshots /var/lib/libvirt/qemu/snapshot/web1 --to /new",
+        .notes =
+            "All files, backing names and paths change in one transaction, or "
+            "none does.\n\n" QEMU_CODES,
+        .options = metadata_relocate_options,
+        .without =
+            WITHOUT_FORMAT | WITHOUT_FD | WITHOUT_SHARE | WITHOUT_SANDBOX,
+        .values_len = sizeof(struct metadata_relocate_values),
+        .min_operands = 0,
+        .max_operands = 0,
+        .usage_exit = EXIT_USAGE,
+        .run = cmd_metadata_relocate,
+        .fini = metadata_relocate_fini,
     },
     {
         .name = "saved-image",

@@ -102,6 +102,7 @@ for command in "${commands[@]}"; do
     commit | amend | resize | snapshot | pivot | holders | preflight | \
         'metadata list' | 'metadata tree' | 'metadata show' | \
         'metadata export' | 'metadata redefine' | 'metadata delete' | \
+        'metadata relocate' | \
         'saved-image dumpxml' | 'saved-image define' | \
         'saved-image edit') shared=0 ;;
     *) shared=1 ;;

@@ -1,0 +1,177 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# metadata relocate: a domain's images, memory and XML in another folder.
+. "$(dirname "$0")/../lib.sh"
+requires qemu-img qemu-io python3
+
+# disk FILE NAME: a <disk>.
+disk()
+{
+    echo "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>" \
+        "<source file='$PWD/$1'/><target dev='$2' bus='virtio'/></disk>"
+}
+
+# domain FILE: whose first disk is FILE.
+domain()
+{
+    cat <<XML
+<domain type='qemu'><name>web one</name>
+<uuid>00000000-0000-4000-8000-000000000001</uuid><memory>16384</memory>
+<os><type>hvm</type><nvram>$PWD/vars</nvram></os>
+<devices>$(disk "$1" vda)$(disk old/b.qcow2 vdb)
+<disk type='file' device='cdrom'><source file='$PWD/cd.iso'/>
+<target dev='hda' bus='ide'/></disk></devices></domain>
+XML
+}
+
+mkdir old new xml
+make_image old/base.qcow2 1M
+fill old/base.qcow2 1 0 64k
+for name in a b; do
+    qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 old/$name.qcow2
+    fill old/$name.qcow2 2 64k 64k
+done
+qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 old/top.qcow2
+head -c 777 /dev/zero >old/memory
+touch vars cd.iso
+domain old/top.qcow2 >web.xml
+cat >s1.xml <<XML
+<domainsnapshot><name>s1</name><state>running</state>
+<creationTime>1</creationTime>
+<memory snapshot='external' file='$PWD/old/memory'/>
+<disks><disk name='vda' snapshot='external' type='file'>
+<driver type='qcow2'/><source file='$PWD/old/top.qcow2'/></disk>
+<disk name='vdb' snapshot='no'/></disks>
+$(domain old/a.qcow2)<active>1</active></domainsnapshot>
+XML
+chmod 640 web.xml
+
+# What cannot be meant.
+run metadata relocate --to new
+expect_exit 2
+expect_stderr <<<"imgchain: option --domain is missing: the domain's XML"
+run metadata relocate --domain web.xml
+expect_exit 2
+expect_stderr <<<"imgchain: option --to is missing: the folder that the files \
+go to"
+run metadata relocate --domain web.xml --to new --move --undo
+expect_exit 2
+run metadata relocate --domain web.xml --to new --move --name x
+expect_exit 2
+run metadata relocate --recover new --to new
+expect_exit 2
+expect_stderr <<<"imgchain: --recover goes alone"
+
+# The file of these tests holds no libvirt's memory.
+expect_memory_note()
+{
+    expect_stderr <<<"imgchain: $PWD/old/memory: is not in the form that \
+libvirt gives memory files: no path is looked for in it"
+}
+
+# says TEXT: beside that note.
+says()
+{
+    grep -qxF "imgchain: $1" "$test_dir/stderr" || fail "no message: $1"
+}
+
+# A dry run tells, and writes nothing.
+words=(metadata relocate --domain web.xml --snapshots s1.xml --to new)
+remember
+run "${words[@]}" --dry-run
+expect_exit 0
+expect_memory_note
+expect_line "would copy          $PWD/old/top.qcow2"
+expect_line "to                  $PWD/new/top.qcow2"
+expect_line "would copy          $PWD/old/memory"
+expect_line "would write         $PWD/new/web_one.xml"
+expect_line "would write         $PWD/new/web_one-snapshot-01-s1.xml"
+expect_line "stays where it is   $PWD/cd.iso"
+expect_line "stays where it is   $PWD/vars"
+expect_line "then                virsh define $PWD/new/web_one.xml"
+expect_line "                    virsh snapshot-create 'web one' \
+$PWD/new/web_one-snapshot-01-s1.xml --redefine --current"
+expect_untouched
+[ -z "$(ls -A new)" ] || fail 'a dry run has written something'
+
+# A copy: each file once; the XML leads to the copies alone.
+run "${words[@]}" --output json --name two --uuid \
+    00000000-0000-4000-8000-000000000002
+expect_exit 0
+expect_memory_note
+expect_json '[f["filename"].rsplit("/", 1)[1] for f in doc["files"]] == [
+    "top.qcow2", "a.qcow2", "base.qcow2", "b.qcow2", "memory"]'
+expect_json '(doc["operation"], doc["move"], doc["dry-run"]) == (
+    "relocate", False, False)'
+expect_json '[d["kind"] for d in doc["documents"]] == ["domain", "snapshot"]'
+expect_equal new/top.qcow2 old/top.qcow2
+expect_equal new/b.qcow2 old/b.qcow2
+cmp old/memory new/memory || fail 'another memory file'
+grep -q '<name>two</name>' new/two.xml || fail 'not the new name'
+if grep -r "$PWD/old" new/*.xml; then
+    fail 'a path leads to the old folder'
+fi
+[ "$(stat -c %a new/two.xml)" = 600 ] || fail 'others can read the XML'
+[ "$(find . -name '.imgchain*' | wc -l)" -eq 0 ] || fail 'something is left'
+
+# A second one finds the names taken.
+run "${words[@]}"
+expect_exit 1
+says "$PWD/new/memory: exists already"
+
+# The copy is taken back when nobody has changed it, as a whole.
+undo=("${words[@]}" --name two --uuid 00000000-0000-4000-8000-000000000002
+    --undo)
+echo >>new/two.xml
+run "${undo[@]}"
+expect_exit 1
+says "$PWD/new/two.xml: is not the XML that was written"
+truncate -s -1 new/two.xml
+run "${undo[@]}"
+expect_exit 0
+expect_line "removed             $PWD/new/top.qcow2"
+[ -z "$(ls -A new)" ] || fail 'something of the copy is left'
+
+# Nothing is moved away from under somebody else.
+qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 old/other.qcow2
+run "${words[@]}" --move
+expect_exit 1
+says "$PWD/old/other.qcow2: is an overlay of $PWD/old/a.qcow2, which \
+is to be moved away, and is not moved itself: copy (without --move), or \
+--allow-outside"
+rm old/other.qcow2
+qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 new/a.qcow2 2>/dev/null ||
+    touch new/a.qcow2
+run "${words[@]}" --move
+expect_exit 1
+says "$PWD/new/a.qcow2: exists already"
+rm new/a.qcow2
+
+# Moved: the XML is changed where it is.
+cp -r old kept
+run "${words[@]}" --move
+expect_exit 0
+expect_line "moved               $PWD/old/top.qcow2"
+expect_line "rewritten           web.xml"
+expect_line "then                virsh define web.xml"
+[ -z "$(ls -A old)" ] || fail 'something is left in the old folder'
+[ "$(stat -c %a web.xml)" = 640 ] || fail 'another mode'
+expect_equal new/top.qcow2 kept/top.qcow2
+expect_equal new/b.qcow2 kept/b.qcow2
+if grep "$PWD/old" web.xml s1.xml; then
+    fail 'a path leads to the old folder'
+fi
+
+# And back, one disk alone.
+run metadata relocate --domain web.xml --to old --disk vdb --xml-to xml
+expect_exit 0
+[ "$(ls old)" = 'b.qcow2
+base.qcow2' ] || fail "not one disk: $(ls old)"
+grep -q "$PWD/old/b.qcow2" xml/web_one.xml || fail 'the disk is not in the XML'
+grep -q "$PWD/new/top.qcow2" xml/web_one.xml || fail 'the other disk is not'
+run metadata relocate --domain web.xml --to xml --disk vdz
+expect_exit 1
+expect_stderr <<<'imgchain: --disk: the domain has no disk vdz'
+run metadata relocate --recover new
+expect_exit 0
