@@ -128,6 +128,12 @@ run "${undo[@]}"
 expect_exit 1
 says "$PWD/new/two.xml: is not the XML that was written"
 truncate -s -1 new/two.xml
+qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 new/mine.qcow2
+run "${undo[@]}"
+expect_exit 1
+says "$PWD/new/mine.qcow2: is an overlay of $PWD/new/a.qcow2, which is to be \
+taken back, and is none of the copies itself: expected nobody to rely on them"
+rm new/mine.qcow2
 run "${undo[@]}"
 expect_exit 0
 expect_line "removed             $PWD/new/top.qcow2"
@@ -175,3 +181,15 @@ expect_exit 1
 expect_stderr <<<'imgchain: --disk: the domain has no disk vdz'
 run metadata relocate --recover new
 expect_exit 0
+
+# What the XML has below a disk counts, whatever the headers say.
+rm old/* xml/*
+make_image old/lone.qcow2 1M
+sed -e "s|$PWD/new/top.qcow2'/>|&<backingStore type='file'>\
+<format type='qcow2'/><source file='$PWD/old/lone.qcow2'/></backingStore>|" \
+    web.xml >told.xml
+run metadata relocate --domain told.xml --to xml --output json
+expect_exit 0
+expect_json 'any(f["filename"].endswith("/xml/lone.qcow2")
+                 for f in doc["files"])'
+grep -q "$PWD/xml/lone.qcow2" xml/web_one.xml || fail 'another backing file'

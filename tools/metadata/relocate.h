@@ -112,8 +112,8 @@ int relocate_map(struct relocation *relocation, struct img_error *err);
 int relocate_rewrite(struct relocation *relocation, struct img_error *err);
 
 /* relocate_outside.c */
-/* Overlays of what is moved away that are not moved: IMG_USAGE, or with
-   --allow-outside a warning. */
+/* Overlays of what goes away (is moved, or a copy that is taken back) that do
+   not go with it: IMG_USAGE, or with --allow-outside a note. */
 int relocate_check_outside(const struct relocation *relocation,
                            struct img_error *err);
 /* A libvirtd that runs has read what lies in its folders. */

@@ -16,9 +16,10 @@
 
 /* ---- Overlays. */
 
-static bool is_moved(const struct relocation *relocation, const char *path)
+/* Is PATH a file that goes away: a source, or a copy that is taken back? */
+static bool is_going(const struct relocation *relocation, const char *path)
 {
-    struct stat st;
+    struct stat st, own;
 
     if (stat(path, &st) != 0) {
         return false;
@@ -26,7 +27,12 @@ static bool is_moved(const struct relocation *relocation, const char *path)
     for (size_t i = 0; i < relocation->files.nr; i++) {
         const struct chain_relocated *file = &relocation->files.files[i];
 
-        if (file->dev == st.st_dev && file->ino == st.st_ino) {
+        if (relocation->values->undo) {
+            if (stat(file->to, &own) == 0 && own.st_dev == st.st_dev &&
+                own.st_ino == st.st_ino) {
+                return true;
+            }
+        } else if (file->dev == st.st_dev && file->ino == st.st_ino) {
             return true;
         }
     }
@@ -44,15 +50,18 @@ static int judge_overlay(const struct relocation *relocation,
     if (relocation->values->allow_outside) {
         img_escape(node->path, strlen(node->path), shown, sizeof(shown));
         img_escape(backing->path, strlen(backing->path), below, sizeof(below));
-        message_note("%s: is an overlay of %s, which is moved away", shown,
-                     below);
+        message_note("%s: is an overlay of %s, which goes away", shown, below);
         return 0;
     }
     img_escape(backing->path, strlen(backing->path), below, sizeof(below));
-    img_fail(err, IMG_USAGE,
-             "is an overlay of %s, which is to be moved away, and is not moved "
-             "itself: copy (without --move), or --allow-outside",
-             below);
+    img_fail(
+        err, IMG_USAGE,
+        relocation->values->undo
+            ? "is an overlay of %s, which is to be taken back, and is none "
+              "of the copies itself: expected nobody to rely on them"
+            : "is an overlay of %s, which is to be moved away, and is not "
+              "moved itself: copy (without --move), or --allow-outside",
+        below);
     img_error_set_path(err, node->path);
     return -1;
 }
@@ -69,8 +78,8 @@ static int judge_forest(const struct relocation *relocation,
         }
         const struct chain_forest_node *backing =
             chain_forest_at(forest, node->backing);
-        if (is_moved(relocation, backing->path) &&
-            !is_moved(relocation, node->path) &&
+        if (is_going(relocation, backing->path) &&
+            !is_going(relocation, node->path) &&
             judge_overlay(relocation, node, backing, err) < 0) {
             return -1;
         }
@@ -93,7 +102,9 @@ static int add_folders(const struct relocation *relocation,
                        struct img_error *err)
 {
     for (size_t i = 0; i < relocation->files.nr; i++) {
-        char *folder = folder_of(relocation->files.files[i].from, err);
+        const struct chain_relocated *file = &relocation->files.files[i];
+        char *folder =
+            folder_of(relocation->values->undo ? file->to : file->from, err);
         bool is_known = false;
 
         for (size_t k = 0; folder && k < folders->nr; k++) {
@@ -122,7 +133,7 @@ int relocate_check_outside(const struct relocation *relocation,
     struct chain_forest *forest;
     struct words folders = {NULL, 0};
 
-    if (!relocation->values->move) {
+    if (!relocation->values->move && !relocation->values->undo) {
         return 0;
     }
     if (chain_forest_new(&options, &forest, err) < 0) {
@@ -138,8 +149,9 @@ int relocate_check_outside(const struct relocation *relocation,
 
 /* ---- The daemon. */
 
-/* libvirt's daemons keep a lock on their pid file. 0: it does not run. */
-static int daemon_pid(const char *folder, const char *name)
+/* libvirt's daemons keep a lock on their pid file. *PID: 0 where the kernel
+   does not tell, as of another PID namespace. */
+static bool is_locked(const char *folder, const char *name, int *pid)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char path[512];
@@ -147,28 +159,26 @@ static int daemon_pid(const char *folder, const char *name)
     (void)snprintf(path, sizeof(path), "%s/libvirt/%s", folder, name);
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        return 0;
+        return false;
     }
-    int rc = fcntl(fd, F_GETLK, &lock);
+    bool is = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    *pid = lock.l_pid;
     close(fd);
-    return rc == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
+    return is;
 }
 
-static int find_daemon(void)
+static bool is_daemon_there(int *pid)
 {
     static const char *const names[] = {"libvirtd.pid", "virtqemud.pid"};
     const char *own = getenv("XDG_RUNTIME_DIR");
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        int pid = daemon_pid("/run", names[i]);
-        if (pid == 0 && own) {
-            pid = daemon_pid(own, names[i]);
-        }
-        if (pid != 0) {
-            return pid;
+        if (is_locked("/run", names[i], pid) ||
+            (own && is_locked(own, names[i], pid))) {
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 /* Does libvirt itself keep the file there? */
@@ -185,9 +195,9 @@ int relocate_check_daemon(const struct relocation *relocation,
     for (size_t i = 0; !relocation->xml_to && i < relocation->documents_nr;
          i++) {
         const char *file = relocation->documents[i].file;
-        int pid = is_libvirts(file) ? find_daemon() : 0;
+        int pid;
 
-        if (pid != 0) {
+        if (is_libvirts(file) && is_daemon_there(&pid)) {
             img_fail(err, IMG_LOCKED,
                      "is kept by libvirt, whose daemon runs (process %d): it "
                      "has read the file and would write it again; stop it, or "

@@ -171,20 +171,13 @@ static int add_source(struct relocation *relocation, const char *path,
     return 0;
 }
 
-/* FORMAT: of a layer that says none. */
-static int add_layer(struct relocation *relocation, const char *disk,
-                     const struct chain_virt_layer *layer, const char *format,
-                     struct img_error *err)
+static int add_one(struct relocation *relocation, const char *disk,
+                   const struct chain_virt_layer *layer, const char *format,
+                   struct img_error *err)
 {
     const struct chain_virt_source *source = &layer->source;
     char shown[64];
 
-    /* A drive without a medium. */
-    bool is_empty = !source->path && !source->protocol && !source->volume;
-
-    if (!relocate_is_chosen(relocation, disk) || is_empty) {
-        return 0;
-    }
     if (source->type != CHAIN_VIRT_SOURCE_FILE || source->has_slice ||
         !source->path) {
         img_escape(disk ? disk : "-", strlen(disk ? disk : "-"), shown,
@@ -196,6 +189,30 @@ static int add_layer(struct relocation *relocation, const char *disk,
     }
     return add_source(relocation, source->path,
                       layer->format ? layer->format : format, err);
+}
+
+/*
+ * FORMAT: of a layer that says none. What the XML has below it counts for
+ * libvirt, whatever the headers say.
+ */
+static int add_layer(struct relocation *relocation, const char *disk,
+                     const struct chain_virt_layer *layer, const char *format,
+                     struct img_error *err)
+{
+    const struct chain_virt_source *source = &layer->source;
+    /* A drive without a medium. */
+    bool is_empty = !source->path && !source->protocol && !source->volume;
+
+    if (!relocate_is_chosen(relocation, disk) || is_empty) {
+        return 0;
+    }
+    for (; layer; layer = layer->backing) {
+        if (add_one(relocation, disk, layer, format, err) < 0) {
+            return -1;
+        }
+        format = "raw";
+    }
+    return 0;
 }
 
 /* Media that are put in belong to nobody. */
