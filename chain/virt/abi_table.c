@@ -238,12 +238,25 @@ static bool is_word(const struct virt_node *node, const char *attribute,
     return value && strcmp(value, word) == 0;
 }
 
+/* What an i440fx has at its place, whether libvirt has stored it or not. */
+static bool is_default_usb(const struct virt_node *device)
+{
+    const struct virt_node *address = virt_child(device, "address");
+
+    return is_word(device, "type", "usb") && is_word(device, "index", "0") &&
+           is_word(device, "model", "piix3-uhci") &&
+           is_word(address, "bus", "0x00") &&
+           is_word(address, "slot", "0x01") &&
+           is_word(address, "function", "0x2");
+}
+
 bool abi_is_implied(const struct virt_node *device)
 {
     if (strcmp(device->name, "controller") == 0) {
-        return is_word(device, "type", "pci") &&
-               (is_word(device, "model", "pci-root") ||
-                is_word(device, "model", "pcie-root"));
+        return (is_word(device, "type", "pci") &&
+                (is_word(device, "model", "pci-root") ||
+                 is_word(device, "model", "pcie-root"))) ||
+               is_default_usb(device);
     }
     if (strcmp(device->name, "input") == 0) {
         return is_word(device, "bus", "ps2");

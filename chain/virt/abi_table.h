@@ -31,8 +31,8 @@ enum abi_class abi_class_of(const char *path);
 
 /*
  * libvirt makes it up where it is missing, so that it counts as nothing: the
- * root of the PCI bus, the PS/2 devices of a PC, and the console that is the
- * first serial port.
+ * root of the PCI bus and the USB controller of an i440fx, the PS/2 devices of
+ * a PC, and the console that is the first serial port.
  */
 bool abi_is_implied(const struct virt_node *device);
 

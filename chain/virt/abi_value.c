@@ -26,12 +26,18 @@ static bool read_number(const char *text, uint64_t *out)
     return errno == 0 && *end == '\0';
 }
 
+static bool is_same_word(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 static bool is_same_number(const char *a, const char *b)
 {
     uint64_t one, other;
 
-    return read_number(a ? a : "0", &one) && read_number(b ? b : "0", &other) &&
-           one == other;
+    return is_same_word(a, b) ||
+           (read_number(a ? a : "0", &one) &&
+            read_number(b ? b : "0", &other) && one == other);
 }
 
 static bool is_same_uuid(const char *a, const char *b)
@@ -84,10 +90,16 @@ static bool read_size(const struct abi_value *value, uint64_t *out_kib)
            (*out_kib = img_div_up(len, 1024), true);
 }
 
+/* What cannot be read is still the same as itself. */
 static bool is_same_size(const struct abi_value *a, const struct abi_value *b)
 {
     uint64_t one, other;
 
+    if (is_same_word(a->text, b->text) &&
+        is_same_word(virt_attribute(a->node, "unit"),
+                     virt_attribute(b->node, "unit"))) {
+        return true;
+    }
     return read_size(a, &one) && read_size(b, &other) && one == other;
 }
 

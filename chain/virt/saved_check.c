@@ -7,12 +7,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <chain/chain.h>
 #include <img/file.h>
 #include <img/memory.h>
 
-#include "tree.h"
+#include "document.h"
 
 struct examination {
     const char *path;
@@ -220,6 +221,54 @@ void chain_saved_check_refusals(const struct chain_virt_domain *domain,
                               refusal->line);
         }
     }
+}
+
+/* A copy; *OUT NULL: the XML names none. */
+static int find_emulator(const char *text, const char *name, char **out,
+                         struct img_error *err)
+{
+    IMG_AUTO(virt_tree_fini) struct virt_tree tree = {0};
+    const struct virt_node *emulator;
+
+    *out = NULL;
+    if (virt_document_parse(text, strlen(text), name, "domain", NULL, &tree,
+                            err) < 0) {
+        return -1;
+    }
+    emulator = virt_child(virt_child(tree.root, "devices"), "emulator");
+    if (!emulator || !emulator->text) {
+        return 0;
+    }
+    *out = img_strndup(emulator->text, strlen(emulator->text), err);
+    return *out ? 0 : -1;
+}
+
+int chain_saved_check_emulator(const char *before, const char *text,
+                               const char *name, struct chain_report *report,
+                               struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *old = NULL;
+    IMG_AUTO(img_free_ptr) char *new = NULL;
+    struct chain_check *check;
+    char shown[CHAIN_SHOWN_LEN];
+
+    if (find_emulator(before, name, &old, err) < 0 ||
+        find_emulator(text, name, &new, err) < 0) {
+        return -1;
+    }
+    if (!new || (old && strcmp(old, new) == 0)) {
+        return 0;
+    }
+    check = chain_report_add(report, "emulator-exists");
+    if (access(new, X_OK) == 0) {
+        chain_check_say(report, check, CHAIN_CHECK_PASS,
+                        "the emulator is there");
+    } else {
+        chain_check_say(report, check, CHAIN_CHECK_FAIL,
+                        "the emulator \"%s\" cannot be run here",
+                        chain_shown(new, shown));
+    }
+    return 0;
 }
 
 static int judge_xml(struct examination *exam, struct img_error *err)

@@ -54,13 +54,13 @@ START_TEST(what_is_free)
     same(DOMAIN("<clock offset='utc'/>"),
          DOMAIN("<clock offset='localtime'/>"));
     same(DEVICES("<graphics type='vnc'/>"),
-         DEVICES("<graphics type='spice'><listen/></graphics>"));
+         DEVICES("<graphics type='spice'><listen type='none'/></graphics>"));
     same(DEVICES("<emulator>/a</emulator>"),
          DEVICES("<emulator>/b</emulator>"));
     same(
         DISK("<driver name='q' type='raw' cache='none'/><source file='/a'/>" VDA
              "<boot order='1'/>"),
-        DISK("<driver name='q' type='qcow2' io='native'/><source dev='/b'>"
+        DISK("<driver name='q' type='qcow2' io='threads'/><source dev='/b'>"
              "<x/></source>" VDA "<iotune><x/></iotune>"));
     same(DEVICES("<interface type='user'><mac address='52:54:00:aa:bb:cc'/>"
                  "</interface>"),
@@ -86,6 +86,8 @@ START_TEST(the_same_in_other_words)
     same(DISK(VDA "<address type='pci' domain='0x0000' bus='0x0a' slot='0x03' "
                   "function='0x0'/>"),
          DISK(VDA "<address slot='3' bus='10' type='pci'/>"));
+    same(DOMAIN("<memory unit='x'>much</memory>"),
+         DOMAIN("<title>t</title><memory unit='x'>much</memory>"));
     /* Disks and controllers are known by name, whatever their order. */
     same(DEVICES("<disk><target dev='vda'/><serial>1</serial></disk>"
                  "<disk><target dev='vdb'/></disk>"
@@ -137,8 +139,10 @@ START_TEST(what_must_stay)
            DISK(VDA "<address type='pci' slot='0x04'/>"),
            "! Target disk vda address slot '0x04' does not match source "
            "'0x03'\n");
-    differ(DEVICES("<interface/><interface><mtu size='1500'/></interface>"),
-           DEVICES("<interface/><interface><mtu size='9000'/></interface>"),
+    differ(DEVICES("<interface type='user'/><interface type='bridge'><source "
+                   "bridge='b'/><mtu size='1500'/></interface>"),
+           DEVICES("<interface type='user'/><interface type='bridge'><source "
+                   "bridge='b'/><mtu size='9000'/></interface>"),
            "! Target interface 2 mtu size '9000' does not match source "
            "'1500'\n");
     differ(DOMAIN("<features><acpi/></features>"), DOMAIN("<features/>"),
@@ -172,8 +176,8 @@ START_TEST(what_the_guest_sees)
            "? Target disk vda geometry is new, source has none\n");
     differ(DISK(VDA "<vendor>A</vendor>"), DISK(VDA "<vendor>B</vendor>"),
            "? Target disk vda vendor 'B' does not match source 'A'\n");
-    differ(DEVICES("<interface><driver queues='2'/></interface>"),
-           DEVICES("<interface/>"),
+    differ(DEVICES("<interface type='user'><driver queues='2'/></interface>"),
+           DEVICES("<interface type='user'/>"),
            "? Target interface driver queues is left out, source has '2'\n");
     same(DISK(VDA "<blockio logical_block_size='512'/>"),
          DISK(VDA "<blockio\nlogical_block_size=\"512\"></blockio>"));
@@ -182,6 +186,44 @@ START_TEST(what_the_guest_sees)
            DISK(VDA "<blockio a='2'/>\n<wwn>2</wwn>"),
            "! Target disk vda wwn '2' does not match source '1'\n"
            "? Target disk vda blockio a '2' does not match source '1'\n");
+}
+END_TEST
+
+START_TEST(what_has_no_sense)
+{
+    differ(DEVICES(""), DEVICES("<graphics type='x'/>"),
+           "! Target graphics type 'x' is none that libvirt knows\n");
+    differ(DEVICES("<graphics type='vnc'/>"), DEVICES("<graphics/>"),
+           "! Target graphics type is missing\n");
+    differ(DOMAIN("<on_crash>destroy</on_crash>"),
+           DOMAIN("<on_crash>pray</on_crash>"),
+           "! Target domain on_crash 'pray' is none that libvirt knows\n");
+    differ(DOMAIN(""), DOMAIN("<on_crash>|</on_crash>"),
+           "! Target domain on_crash '|' is none that libvirt knows\n");
+    differ(DEVICES("<serial type='pty'/>"), DEVICES("<serial type='file'/>"),
+           "! Target serial has no source path\n");
+    differ(DISK("<driver iothread='1'/>" VDA),
+           DISK("<driver iothread='2'/>" VDA),
+           "! Target disk vda is in an I/O thread that there is not\n");
+    same(DOMAIN(
+             "<iothreads>2</iothreads><devices><disk><driver iothread='1'/>" VDA
+             "</disk></devices>"),
+         DOMAIN(
+             "<iothreads>3</iothreads><devices><disk><driver iothread='2'/>" VDA
+             "</disk></devices>"));
+    /* What has been so before stays, unless something else has changed. */
+    same(DEVICES("<channel type='spicevmc'/>"),
+         DEVICES("<channel type='spicevmc'/><audio id='1' type='none'/>"));
+    differ(DEVICES("<channel type='spicevmc'/><graphics type='spice'/>"),
+           DEVICES("<channel type='spicevmc'/>"),
+           "! Target channel needs a SPICE display\n");
+    /* A later libvirt's word that was there before stays. */
+    same(DEVICES("<graphics type='later'/>"),
+         DOMAIN("<title>t</title><devices><graphics type='later'/></devices>"));
+    differ(DOMAIN("<cpu><numa><cell memory='2' unit='KiB'/></numa></cpu>"),
+           DOMAIN("<cpu><numa><cell memory='2' unit='MiB'/></numa></cpu>"),
+           "! Target domain cpu numa cell memory '2' does not match source "
+           "'2'\n");
 }
 END_TEST
 
@@ -221,4 +263,4 @@ END_TEST
 
 UNIT_SUITE("abi", what_is_free, the_same_in_other_words, what_libvirt_makes_up,
            what_must_stay, what_is_not_known, what_the_guest_sees,
-           many_differences, no_domain)
+           what_has_no_sense, many_differences, no_domain)

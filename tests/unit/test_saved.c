@@ -345,7 +345,50 @@ START_TEST(secrets)
 }
 END_TEST
 
+static void completes(const char *text, const char *expected)
+{
+    char *out;
+
+    unit_ok(chain_saved_complete(text, strlen(text), "d.xml", &out, &err),
+            &err);
+    ck_assert_str_eq(out, expected);
+    free(out);
+}
+
+#define I440FX(inside)                                                         \
+    "<domain><os><type machine='pc-i440fx-7.2'/></os><devices>" inside         \
+    "</devices></domain>"
+#define MOUSE "<input type='mouse' bus='ps2'/>"
+#define USB                                                                    \
+    "\n    <controller type='usb' index='0' model='piix3-uhci'>\n      "       \
+    "<address type='pci' domain='0x0000' bus='0x00' slot='0x01' "              \
+    "function='0x2'/>\n    </controller>"
+#define PCI "\n    <controller type='pci' index='0' model='pci-root'/>"
+#define KEYBOARD "\n    <input type='keyboard' bus='ps2'/>"
+#define AUDIO(type) "\n    <audio id='1' type='" type "'/>"
+
+START_TEST(what_libvirt_makes_up)
+{
+    completes(I440FX("<disk><x/></disk>" MOUSE "<video/>"),
+              I440FX("<disk><x/></disk>" USB PCI MOUSE KEYBOARD AUDIO(
+                  "none") "<video/>"));
+    completes(
+        I440FX("<controller type='usb'><y/></controller>" MOUSE
+               "<graphics type='spice'/><video/>"),
+        I440FX("<controller type='usb'><y/></controller>" PCI MOUSE KEYBOARD
+               "<graphics type='spice'/>" AUDIO("spice") "<video/>"));
+    completes(I440FX("<video/>"), I440FX(USB PCI "<video/>"));
+    /* Nothing is missing, or it is another machine. */
+    completes(I440FX("<controller type='usb'/><controller type='pci'/>"),
+              I440FX("<controller type='usb'/><controller type='pci'/>"));
+    completes("<domain><devices><video/></devices></domain>",
+              "<domain><devices><video/></devices></domain>");
+    completes("<domain/>", "<domain/>");
+    completes(I440FX(""), I440FX(""));
+}
+END_TEST
+
 UNIT_SUITE("saved", header, older_versions, other_byte_order, no_saved_image,
            incomplete, hostile_numbers, too_much, missing_ends, regions,
            streams, written_as_libvirt_does, written_in_native_order,
-           what_does_not_fit, secrets)
+           what_does_not_fit, secrets, what_libvirt_makes_up)

@@ -12,6 +12,8 @@
 const struct option_spec saved_dumpxml_options[] = {
     {0, "security-info", NULL, "with passwords and cookies", option_flag,
      AT(security_info)},
+    {0, "as-stored", NULL, "without what libvirt would make up", option_flag,
+     AT(as_stored)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -39,20 +41,37 @@ static void set_header(struct img_json *json, const struct chain_saved *saved)
     img_json_set_u64(json, "length", saved->file_len);
 }
 
+/* The text that was asked for; free with free(). */
+static char *text_of(const struct saved_dumpxml_values *values,
+                     const struct chain_saved *saved, struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *shown = NULL;
+    char *whole = NULL;
+
+    if (values->security_info) {
+        shown = img_strndup(saved->xml, saved->xml_len, err);
+    } else if (chain_saved_hide(saved->xml, saved->xml_len, saved->file, &shown,
+                                err) < 0) {
+        return NULL;
+    }
+    if (values->as_stored || !shown) {
+        return img_steal(&shown);
+    }
+    return chain_saved_complete(shown, strlen(shown), saved->file, &whole,
+                                err) < 0
+               ? NULL
+               : whole;
+}
+
 static int put(struct output *out, const struct saved_dumpxml_values *values,
                const struct chain_saved *saved, struct img_error *err)
 {
-    IMG_AUTO(img_free_ptr) char *hidden = NULL;
-    const char *text = saved->xml;
+    IMG_AUTO(img_free_ptr) char *text = text_of(values, saved, err);
     struct img_json *json;
     size_t len;
 
-    if (!values->security_info) {
-        if (chain_saved_hide(saved->xml, saved->xml_len, saved->file, &hidden,
-                             err) < 0) {
-            return -1;
-        }
-        text = hidden;
+    if (!text) {
+        return -1;
     }
     len = strlen(text);
     if (values->common.output == OUTPUT_JSON) {

@@ -213,6 +213,10 @@ static int judge_domains(struct saved_plan *plan, const char *name,
     }
     if (rc == 0) {
         chain_saved_check_refusals(next, plan->report);
+        rc = chain_saved_check_emulator(saved->xml, plan->xml, name,
+                                        plan->report, err);
+    }
+    if (rc == 0) {
         rc = judge_disks(plan, before, next, common, err);
     }
     chain_virt_domain_free(before);

@@ -14,7 +14,7 @@
 
 struct saved_dumpxml_values {
     struct common_values common;
-    bool security_info;
+    bool security_info, as_stored;
 };
 
 struct saved_check_values {

@@ -142,6 +142,13 @@ IMG_PUBLIC void chain_saved_free(struct chain_saved *saved);
  */
 IMG_PUBLIC int chain_saved_hide(const char *text, size_t len, const char *name,
                                 char **out, struct img_error *err);
+/*
+ * The same text with the devices of a PC that libvirt (9.0) does not store and
+ * makes up when it reads it, as virsh shows it.
+ */
+IMG_PUBLIC int chain_saved_complete(const char *text, size_t len,
+                                    const char *name, char **out,
+                                    struct img_error *err);
 
 #ifdef __cplusplus
 }

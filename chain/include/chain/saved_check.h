@@ -40,6 +40,14 @@ struct chain_saved_disks {
 int chain_saved_check_disks(const struct chain_saved_disks *request,
                             struct chain_report *report, struct img_error *err);
 
+/*
+ * The emulator of the domain whose XML TEXT is, which errors call NAME, where
+ * it is another one than that of BEFORE: libvirt wants it to be there.
+ */
+int chain_saved_check_emulator(const char *before, const char *text,
+                               const char *name, struct chain_report *report,
+                               struct img_error *err);
+
 /* What libvirt refuses in DOMAIN's disks as they stand there. */
 void chain_saved_check_refusals(const struct chain_virt_domain *domain,
                                 struct chain_report *report);
