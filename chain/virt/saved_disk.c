@@ -2,7 +2,8 @@
 /*
  * Rules about the disks that a saved image names: see chain/saved_check.h.
  * Room: chain/virt. disk-named, disk-exists, disk-chain, disk-format,
- * disk-size, disk-untouched, disk-distinct.
+ * disk-size; disk-chain is in saved_disk_backing.c, and what files the disks
+ * have in common in saved_disk_files.c.
  */
 #include <chain/saved_check.h>
 
@@ -16,23 +17,9 @@
 #include <img/memory.h>
 
 #include "planner.h"
+#include "saved_disk_impl.h"
 
-/* A disk of the domain, and what was found out about it. */
-struct disk {
-    const struct chain_virt_disk *said;
-    const struct chain_virt_disk *before; /* NULL: none, or not asked */
-    struct chain *chain;                  /* NULL: not opened */
-};
-
-struct inspection {
-    const struct chain_saved_disks *request;
-    struct chain_report *report;
-    struct disk *disks;
-    size_t nr;
-    struct img_error *err;
-};
-
-static void inspection_fini(struct inspection *all)
+static void inspection_fini(struct saved_inspection *all)
 {
     for (size_t i = 0; all->disks && i < all->nr; i++) {
         chain_free(all->disks[i].chain);
@@ -40,9 +27,10 @@ static void inspection_fini(struct inspection *all)
     free(all->disks);
 }
 
-__attribute__((format(printf, 5, 6))) static struct chain_check *
-say(struct inspection *all, const struct disk *disk, const char *id,
-    enum chain_check_result result, const char *fmt, ...)
+struct chain_check *saved_say(struct saved_inspection *all,
+                              const struct saved_disk *disk, const char *id,
+                              enum chain_check_result result, const char *fmt,
+                              ...)
 {
     struct chain_check *check = chain_report_add(all->report, id);
     va_list args;
@@ -59,20 +47,21 @@ say(struct inspection *all, const struct disk *disk, const char *id,
     return check;
 }
 
-static struct chain_check *say_error(struct inspection *all,
-                                     const struct disk *disk, const char *id,
-                                     enum chain_check_result result,
-                                     const struct img_error *error)
+struct chain_check *saved_say_error(struct saved_inspection *all,
+                                    const struct saved_disk *disk,
+                                    const char *id,
+                                    enum chain_check_result result,
+                                    const struct img_error *error)
 {
-    struct chain_check *check = say(all, disk, id, result, "%s", "");
+    struct chain_check *check = saved_say(all, disk, id, result, "%s", "");
 
     chain_check_say_error(all->report, check, result, error);
     return check;
 }
 
-static const char *format_of(const struct chain_virt_disk *disk)
+const char *saved_format_of(const struct chain_virt_layer *layer)
 {
-    return disk->top.format ? disk->top.format : "raw";
+    return layer->format ? layer->format : "raw";
 }
 
 /* ---- disk-named, disk-exists */
@@ -83,47 +72,55 @@ static bool is_ejectable(const struct chain_virt_disk *disk)
                             strcmp(disk->device, "floppy") == 0);
 }
 
-/* libvirt starts without it: an empty drive. */
+/* libvirt starts without it: an empty drive. It would leave out a disk, but no
+   memory comes back without it. */
 static bool is_optional(const struct chain_virt_disk *disk)
 {
     const char *policy = disk->top.source.startup_policy;
 
-    return policy && strcmp(policy, "mandatory") != 0;
+    return policy && is_ejectable(disk) && strcmp(policy, "mandatory") != 0;
+}
+
+/* What cannot be looked at is not known to be what the guest had. */
+static enum chain_check_result unseen(const struct saved_disk *disk)
+{
+    return disk->before ? CHAIN_CHECK_UNPROVEN : CHAIN_CHECK_SKIP;
 }
 
 /* Is there a file to be looked at? */
-static bool is_file(struct inspection *all, const struct disk *disk)
+static bool is_file(struct saved_inspection *all, const struct saved_disk *disk)
 {
     const struct chain_virt_source *source = &disk->said->top.source;
 
     if (!plan_is_local(source)) {
-        say(all, disk, "disk-named", CHAIN_CHECK_SKIP,
-            "it is no file or block device of this host (%s)",
-            chain_virt_source_type_name(source->type));
+        saved_say(all, disk, "disk-named", unseen(disk),
+                  "it is no file or block device of this host (%s)",
+                  chain_virt_source_type_name(source->type));
         return false;
     }
     if (!source->path) {
         bool is_empty = is_ejectable(disk->said);
 
-        say(all, disk, "disk-named",
-            is_empty ? CHAIN_CHECK_PASS : CHAIN_CHECK_FAIL, "%s",
-            is_empty ? "the drive is empty" : "the XML names no image");
+        saved_say(all, disk, "disk-named",
+                  is_empty ? CHAIN_CHECK_PASS : CHAIN_CHECK_FAIL, "%s",
+                  is_empty ? "the drive is empty" : "the XML names no image");
         return false;
     }
     if (source->fdgroup) {
-        say(all, disk, "disk-named", CHAIN_CHECK_SKIP,
-            "it is handed over as a descriptor, by nobody yet");
+        saved_say(all, disk, "disk-named", unseen(disk),
+                  "it is handed over as a descriptor, by nobody yet");
         return false;
     }
     if (source->path[0] != '/') {
-        say(all, disk, "disk-named", CHAIN_CHECK_FAIL,
-            "its path is not absolute");
+        saved_say(all, disk, "disk-named", CHAIN_CHECK_FAIL,
+                  "its path is not absolute");
         return false;
     }
     return true;
 }
 
-static bool is_there(struct inspection *all, const struct disk *disk)
+static bool is_there(struct saved_inspection *all,
+                     const struct saved_disk *disk)
 {
     const struct chain_virt_source *source = &disk->said->top.source;
     bool wants_block = source->type == CHAIN_VIRT_SOURCE_BLOCK;
@@ -133,17 +130,17 @@ static bool is_there(struct inspection *all, const struct disk *disk)
 
     if (img_path_stamp(source->path, all->request->options->roots, &stamp,
                        &why) < 0) {
-        say_error(all, disk, "disk-exists",
-                  is_optional(disk->said)     ? CHAIN_CHECK_WARN
-                  : why.code == IMG_NOT_FOUND ? CHAIN_CHECK_FAIL
-                                              : CHAIN_CHECK_UNPROVEN,
-                  &why);
+        saved_say_error(all, disk, "disk-exists",
+                        is_optional(disk->said)     ? CHAIN_CHECK_WARN
+                        : why.code == IMG_NOT_FOUND ? CHAIN_CHECK_FAIL
+                                                    : CHAIN_CHECK_UNPROVEN,
+                        &why);
         return false;
     }
     if (S_ISBLK(stamp.mode) != wants_block ||
         (!wants_block && !S_ISREG(stamp.mode))) {
-        check = say(all, disk, "disk-exists", CHAIN_CHECK_FAIL,
-                    "it is of another kind than the XML says");
+        check = saved_say(all, disk, "disk-exists", CHAIN_CHECK_FAIL,
+                          "it is of another kind than the XML says");
         chain_check_found(all->report, check, "%s",
                           S_ISBLK(stamp.mode)   ? "a block device"
                           : S_ISREG(stamp.mode) ? "a file"
@@ -152,7 +149,7 @@ static bool is_there(struct inspection *all, const struct disk *disk)
                              wants_block ? "a block device" : "a file");
         return false;
     }
-    say(all, disk, "disk-exists", CHAIN_CHECK_PASS, "it is there");
+    saved_say(all, disk, "disk-exists", CHAIN_CHECK_PASS, "it is there");
     return true;
 }
 
@@ -171,31 +168,56 @@ static const char *looks_like(const struct chain_layer *top)
                : NULL;
 }
 
-static void judge_contents(struct inspection *all, const struct disk *disk)
+/* The same image cannot be of another format than before. */
+static void judge_format(struct saved_inspection *all,
+                         const struct saved_disk *disk)
+{
+    const struct chain_virt_layer *now = &disk->said->top, *then;
+    struct chain_check *check;
+    char shown[CHAIN_SHOWN_LEN];
+
+    then = disk->before ? &disk->before->top : NULL;
+    if (!then || !saved_is_same_source(&now->source, &then->source) ||
+        strcmp(saved_format_of(now), saved_format_of(then)) == 0) {
+        return;
+    }
+    check = saved_say(all, disk, "disk-format", CHAIN_CHECK_FAIL,
+                      "it is the image that it was, and of another format by "
+                      "the XML");
+    chain_check_found(all->report, check, "%s",
+                      chain_shown(saved_format_of(now), shown));
+    chain_check_expected(all->report, check, "%s",
+                         chain_shown(saved_format_of(then), shown));
+}
+
+static void judge_contents(struct saved_inspection *all,
+                           const struct saved_disk *disk)
 {
     const struct chain_layer *top = chain_layer_at(disk->chain, 0);
     const char *contents = looks_like(top);
     struct chain_check *check;
 
     if (!contents) {
-        say(all, disk, "disk-format", CHAIN_CHECK_PASS,
-            "it is %s, as the XML says", chain_layer_format(top));
+        saved_say(all, disk, "disk-format", CHAIN_CHECK_PASS,
+                  "it is %s, as the XML says", chain_layer_format(top));
         return;
     }
     /* A guest can write any header into a disk that has been raw all along. */
-    check = say(all, disk, "disk-format",
-                disk->before && strcmp(format_of(disk->before), "raw") != 0
-                    ? CHAIN_CHECK_FAIL
-                    : CHAIN_CHECK_WARN,
-                "the XML says raw, and it looks like %s: the guest would find "
-                "that image's bytes on its disk",
-                contents);
+    check = saved_say(
+        all, disk, "disk-format",
+        disk->before && strcmp(saved_format_of(&disk->before->top), "raw") != 0
+            ? CHAIN_CHECK_FAIL
+            : CHAIN_CHECK_WARN,
+        "the XML says raw, and it looks like %s: the guest would find "
+        "that image's bytes on its disk",
+        contents);
     chain_check_found(all->report, check, "%s", contents);
     chain_check_expected(all->report, check, "raw");
 }
 
 /* What stops the chain of OPTIONS' kind is not the format of its top. */
-static const char *id_of(const struct img_error *why, const struct disk *disk)
+static const char *id_of(const struct img_error *why,
+                         const struct saved_disk *disk)
 {
     return why->code == IMG_FORMAT && why->path[0] &&
                    strcmp(why->path, disk->said->top.source.path) == 0
@@ -203,60 +225,53 @@ static const char *id_of(const struct img_error *why, const struct disk *disk)
                : "disk-chain";
 }
 
-/* Nothing is known of the image, rather than something bad. */
-static bool is_unproven(enum img_code code)
+static bool is_fatal(enum img_code code)
+{
+    return code == IMG_MEMORY || code == IMG_CANCELLED;
+}
+
+bool saved_is_unproven(enum img_code code)
 {
     return code == IMG_UNSUPPORTED || code == IMG_DENIED ||
            code == IMG_SYSTEM || code == IMG_IO || code == IMG_CHANGED;
 }
 
+/* By its headers, as far as they lead. */
 static int open_chain(const struct chain_options *with,
                       const struct chain_virt_disk *disk, struct chain **out,
                       struct img_error *why)
 {
     struct chain_options options = *with;
 
-    options.format = format_of(disk);
+    options.format = saved_format_of(&disk->top);
     options.keep_broken = true;
     options.top_only = disk->top.backing_kind == CHAIN_VIRT_BACKING_ENDS;
     if (chain_open(disk->top.source.path, &options, out, why) < 0) {
         return -1;
     }
-    if (chain_broken(*out)) {
+    if (chain_broken(*out) && is_fatal(chain_broken(*out)->code)) {
         *why = *chain_broken(*out);
         return -1;
     }
     return 0;
 }
 
-static int judge_chain(struct inspection *all, struct disk *disk)
+static int judge_chain(struct saved_inspection *all, struct saved_disk *disk)
 {
     struct img_error why;
 
     if (open_chain(all->request->options, disk->said, &disk->chain, &why) < 0) {
-        struct chain_check *check;
-        const char *command =
-            disk->chain ? chain_broken_command(disk->chain) : NULL;
-
-        if (why.code == IMG_MEMORY || why.code == IMG_CANCELLED) {
+        if (is_fatal(why.code)) {
             *all->err = why;
             return -1;
         }
-        check = say_error(all, disk, id_of(&why, disk),
-                          is_unproven(why.code) ? CHAIN_CHECK_UNPROVEN
-                                                : CHAIN_CHECK_FAIL,
-                          &why);
-        if (command) {
-            chain_check_remedy(check, strdup(command));
-        }
-        chain_free(disk->chain);
-        disk->chain = NULL;
+        saved_say_error(all, disk, id_of(&why, disk),
+                        saved_is_unproven(why.code) ? CHAIN_CHECK_UNPROVEN
+                                                    : CHAIN_CHECK_FAIL,
+                        &why);
         return 0;
     }
-    say(all, disk, "disk-chain", CHAIN_CHECK_PASS,
-        chain_depth(disk->chain) == 1 ? "its chain is whole: %zu layer"
-                                      : "its chain is whole: %zu layers",
-        chain_depth(disk->chain));
+    saved_judge_backing(all, disk);
     judge_contents(all, disk);
     return 0;
 }
@@ -264,8 +279,8 @@ static int judge_chain(struct inspection *all, struct disk *disk)
 /* ---- disk-size */
 
 /* What the guest ran on, if it is still there to be asked. */
-static bool ask_before(const struct inspection *all, const struct disk *disk,
-                       uint64_t *len)
+static bool ask_before(const struct saved_inspection *all,
+                       const struct saved_disk *disk, uint64_t *len)
 {
     const struct chain_virt_source *source = &disk->before->top.source;
     struct chain_options options = *all->request->options;
@@ -274,7 +289,7 @@ static bool ask_before(const struct inspection *all, const struct disk *disk,
     bool is_known;
 
     options.top_only = true;
-    options.format = format_of(disk->before);
+    options.format = saved_format_of(&disk->before->top);
     is_known = plan_is_local(source) && source->path &&
                source->path[0] == '/' &&
                chain_open(source->path, &options, &chain, &ignored) == 0;
@@ -285,133 +300,88 @@ static bool ask_before(const struct inspection *all, const struct disk *disk,
     return is_known;
 }
 
-static void judge_size(struct inspection *all, const struct disk *disk)
+static const char *name_of(const struct chain_virt_source *source)
+{
+    const char *slash = source->path ? strrchr(source->path, '/') : NULL;
+
+    return slash ? slash + 1 : "";
+}
+
+/* It looks like what the guest ran on, in another place. */
+static bool is_moved(const struct saved_disk *disk)
+{
+    const struct chain_virt_layer *now = &disk->said->top;
+    const struct chain_virt_layer *then = &disk->before->top;
+
+    return strcmp(name_of(&now->source), name_of(&then->source)) == 0 &&
+           strcmp(saved_format_of(now), saved_format_of(then)) == 0;
+}
+
+static void judge_size(struct saved_inspection *all,
+                       const struct saved_disk *disk)
 {
     uint64_t len = chain_virtual_len(disk->chain), before;
     struct chain_check *check;
 
     if (len == 0 || len % 512 != 0) {
-        check = say(all, disk, "disk-size",
-                    len == 0 ? CHAIN_CHECK_FAIL : CHAIN_CHECK_WARN,
-                    "no guest's disk is of this size");
+        check = saved_say(all, disk, "disk-size",
+                          len == 0 ? CHAIN_CHECK_FAIL : CHAIN_CHECK_WARN,
+                          "no guest's disk is of this size");
         chain_check_found(all->report, check, "%llu bytes",
                           (unsigned long long)len);
         chain_check_expected(all->report, check, "a multiple of 512");
         return;
     }
-    if (!disk->before) {
+    if (!disk->before || (is_ejectable(disk->said) &&
+                          plan_is_empty(&disk->before->top.source))) {
         return;
     }
     if (!ask_before(all, disk, &before)) {
-        say(all, disk, "disk-size", CHAIN_CHECK_WARN,
-            "what the guest ran on is not there any more: whether the new one "
-            "is of the same size is not known");
+        saved_say(all, disk, "disk-size",
+                  is_moved(disk) ? CHAIN_CHECK_WARN : CHAIN_CHECK_UNPROVEN,
+                  "what the guest ran on is not there any more: whether the "
+                  "new one is of the same size is not known");
         return;
     }
     if (len == before) {
-        say(all, disk, "disk-size", CHAIN_CHECK_PASS,
-            "the size is what the guest knows");
+        saved_say(all, disk, "disk-size", CHAIN_CHECK_PASS,
+                  "the size is what the guest knows");
         return;
     }
-    check = say(all, disk, "disk-size", CHAIN_CHECK_FAIL,
-                "its size is not what the guest knows");
+    check = saved_say(all, disk, "disk-size", CHAIN_CHECK_FAIL,
+                      "its size is not what the guest knows");
     chain_check_found(all->report, check, "%llu bytes",
                       (unsigned long long)len);
     chain_check_expected(all->report, check, "%llu",
                          (unsigned long long)before);
 }
 
-/* ---- disk-untouched */
-
-static void judge_untouched(struct inspection *all, const struct disk *disk)
-{
-    const struct chain_layer *top = chain_layer_at(disk->chain, 0);
-    struct img_stamp stamp;
-    struct img_error ignored;
-
-    if (all->request->mtime_ns == 0 || disk->said->is_readonly ||
-        img_file_stamp(chain_layer_file(top), &stamp, &ignored) < 0 ||
-        S_ISBLK(stamp.mode)) {
-        return;
-    }
-    if (stamp.mtime_ns > all->request->mtime_ns) {
-        say(all, disk, "disk-untouched", CHAIN_CHECK_WARN,
-            "it was written after the memory was saved: what the guest "
-            "remembers of its disk may be wrong, and it would damage it");
-    }
-}
-
-/* ---- disk-distinct */
-
-static bool is_shared(const struct disk *disk)
-{
-    return disk->said->is_readonly || disk->said->is_shareable;
-}
-
-static void judge_distinct(struct inspection *all, size_t idx)
-{
-    const struct disk *disk = &all->disks[idx];
-    const struct img_file *file =
-        chain_layer_file(chain_layer_at(disk->chain, 0));
-    char shown[CHAIN_SHOWN_LEN];
-
-    for (size_t i = 0; i < idx; i++) {
-        const struct disk *other = &all->disks[i];
-
-        if (!other->chain || chain_find_file(other->chain, file) != 0 ||
-            (is_shared(disk) && is_shared(other))) {
-            continue;
-        }
-        say(all, disk, "disk-distinct", CHAIN_CHECK_FAIL,
-            "it is the same file as disk %s",
-            chain_shown(other->said->target ? other->said->target : "", shown));
-        return;
-    }
-}
-
 /* ---- All. */
-
-static bool is_same(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-/* As far as its image goes. */
-static bool is_as_before(const struct disk *disk)
-{
-    const struct chain_virt_source *a = &disk->said->top.source;
-    const struct chain_virt_source *b = &disk->before->top.source;
-
-    return a->type == b->type && is_same(a->path, b->path) &&
-           strcmp(format_of(disk->said), format_of(disk->before)) == 0 &&
-           a->has_slice == b->has_slice && a->slice_offset == b->slice_offset &&
-           a->slice_len == b->slice_len;
-}
 
 static const struct chain_virt_disk *
 find_disk(const struct chain_virt_domain *domain, const char *target)
 {
     for (size_t i = 0; domain && target && i < domain->disks_nr; i++) {
-        if (is_same(domain->disks[i].target, target)) {
+        if (domain->disks[i].target &&
+            strcmp(domain->disks[i].target, target) == 0) {
             return &domain->disks[i];
         }
     }
     return NULL;
 }
 
-static int judge_disk(struct inspection *all, size_t idx)
+static int judge_disk(struct saved_inspection *all, struct saved_disk *disk)
 {
-    struct disk *disk = &all->disks[idx];
-
-    if (disk->before && is_as_before(disk)) {
+    if (disk->is_as_before) {
         return 0;
     }
+    judge_format(all, disk);
     if (!is_file(all, disk) || !is_there(all, disk)) {
         return 0;
     }
     if (disk->said->top.source.has_slice) {
-        say(all, disk, "disk-chain", CHAIN_CHECK_UNPROVEN,
-            "it is a part of its file, which is not looked into");
+        saved_say(all, disk, "disk-chain", CHAIN_CHECK_UNPROVEN,
+                  "it is a part of its file, which is not looked into");
         return 0;
     }
     if (judge_chain(all, disk) < 0) {
@@ -419,8 +389,6 @@ static int judge_disk(struct inspection *all, size_t idx)
     }
     if (disk->chain) {
         judge_size(all, disk);
-        judge_untouched(all, disk);
-        judge_distinct(all, idx);
     }
     return 0;
 }
@@ -430,10 +398,10 @@ int chain_saved_check_disks(const struct chain_saved_disks *request,
 {
     const struct chain_virt_domain *next = request->next;
     IMG_AUTO(inspection_fini)
-    struct inspection all = {
+    struct saved_inspection all = {
         .request = request,
         .report = report,
-        .disks = img_calloc(next->disks_nr + 1, sizeof(struct disk), err),
+        .disks = img_calloc(next->disks_nr + 1, sizeof(struct saved_disk), err),
         .nr = next->disks_nr,
         .err = err,
     };
@@ -442,13 +410,18 @@ int chain_saved_check_disks(const struct chain_saved_disks *request,
         return -1;
     }
     for (size_t i = 0; i < next->disks_nr; i++) {
-        all.disks[i].said = &next->disks[i];
-        all.disks[i].before = find_disk(request->before, next->disks[i].target);
+        struct saved_disk *disk = &all.disks[i];
+
+        disk->said = &next->disks[i];
+        disk->before = find_disk(request->before, disk->said->target);
+        disk->is_as_before =
+            disk->before &&
+            saved_is_same_image(&disk->said->top, &disk->before->top);
     }
     for (size_t i = 0; i < next->disks_nr; i++) {
-        if (judge_disk(&all, i) < 0) {
+        if (judge_disk(&all, &all.disks[i]) < 0) {
             return -1;
         }
     }
-    return 0;
+    return saved_judge_files(&all);
 }

@@ -96,7 +96,7 @@ expect_stdout <<'TEXT'
 * s3  2023-11-14 22:16:40 +0000  running  external, memory  on s2
   e  2023-11-14 22:18:20 +0000  shutoff  internal  on s1
 TEXT
-run metadata tree snapshot/web1 --require-sandbox
+run metadata tree snapshot/web1
 expect_exit 0
 expect_stdout <<'TEXT'
 s1  internal, shutoff, 2023-11-14 22:13:20 +0000

@@ -56,17 +56,6 @@ static int save_beside(const char *folder, const char *name, char **out,
     return 0;
 }
 
-static int ask(const struct metadata_check_values *values, bool *has_save,
-               struct img_error *err)
-{
-    IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
-
-    return chain_libvirt_open(values->source.connect, values->source.domain,
-                              true, &libvirt, err) < 0
-               ? -1
-               : chain_libvirt_has_managed_save(libvirt, has_save, err);
-}
-
 /* ---- The steps. */
 
 static bool is_failed(const struct chain_report *report, const char *id)
@@ -172,7 +161,8 @@ static int step_undefine(struct steps *to)
         }
     }
     return words_push(
-        &to->list, img_text(to->err, "virsh undefine %s%s", to->name, options),
+        &to->list,
+        img_text(to->err, "%s undefine %s%s", to->virsh, to->name, options),
         to->err);
 }
 
@@ -258,14 +248,13 @@ int cmd_metadata_undefine(void *opaque, char **operands, int nr)
         return EXIT_NOT_JUDGED;
     }
     if (metadata_judging_read(values, operands, nr, &all, &out, &err) < 0 ||
-        (values->source.connect &&
-         ask(values, &request.has_managed_save, &err) < 0) ||
         (nr > 0 &&
          save_beside(operands[0], all.domain->name, &beside, &err) < 0)) {
         return session_fail(&err, EXIT_NOT_JUDGED);
     }
     request.metadata = all.request;
     request.is_asked = values->source.connect;
+    request.has_managed_save = all.has_managed_save;
     request.is_transient =
         values->source.connect ? !all.is_persistent : values->is_transient;
     request.managed_save = values->managed_save ? values->managed_save : beside;

@@ -51,6 +51,8 @@ static int ask(const struct metadata_check_values *values,
     if (chain_libvirt_open(source->connect, source->domain, true, &libvirt,
                            err) < 0 ||
         chain_libvirt_domain(libvirt, &out->domain, &out->is_persistent, err) <
+            0 ||
+        chain_libvirt_has_managed_save(libvirt, &out->has_managed_save, err) <
             0) {
         return -1;
     }
