@@ -193,3 +193,33 @@ expect_exit 0
 expect_json 'any(f["filename"].endswith("/xml/lone.qcow2")
                  for f in doc["files"])'
 grep -q "$PWD/xml/lone.qcow2" xml/web_one.xml || fail 'another backing file'
+
+# libvirt's own files are not replaced under a daemon that runs.
+mkdir -p etc/libvirt/qemu run/libvirt away
+cp web.xml etc/libvirt/qemu/web.xml
+cat >hold.py <<'PY'
+import fcntl, sys, time
+with open(sys.argv[1], "w") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(60)
+PY
+coproc HOLD { exec python3 hold.py run/libvirt/libvirtd.pid; }
+let_daemon_go()
+{
+    kill "$daemon" 2>/dev/null || true
+}
+daemon=$HOLD_PID
+cleanup_hooks+=(let_daemon_go)
+read -r -u "${HOLD[0]}" _
+export XDG_RUNTIME_DIR=$PWD/run
+run metadata relocate --domain etc/libvirt/qemu/web.xml --to away --move
+expect_exit 1
+says "etc/libvirt/qemu/web.xml: is kept by libvirt, whose daemon runs (process \
+$daemon): it has read the file and would write it again; stop it, or have the \
+new XML written elsewhere (--xml-to)"
+let_daemon_go
+wait "$daemon" || true
+run metadata relocate --domain etc/libvirt/qemu/web.xml --to away --move
+expect_exit 0
+expect_line "then                start libvirt's daemon"
