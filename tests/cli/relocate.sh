@@ -179,8 +179,10 @@ grep -q "$PWD/new/top.qcow2" xml/web_one.xml || fail 'the other disk is not'
 run metadata relocate --domain web.xml --to xml --disk vdz
 expect_exit 1
 expect_stderr <<<'imgchain: --disk: the domain has no disk vdz'
-run metadata relocate --recover new
+run metadata relocate --recover new --output json
 expect_exit 0
+expect_json '(doc["operation"], doc["filename"], doc["files"]) == (
+    "recover", "new", [])'
 
 # What the XML has below a disk counts, whatever the headers say.
 rm old/* xml/*

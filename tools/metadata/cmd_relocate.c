@@ -122,7 +122,7 @@ static int find_folders(struct relocation *relocation, struct img_error *err)
     }
     /* What an earlier run left there is in the way. */
     return chain_transaction_settle(relocation->to, values->change.dry_run,
-                                    NULL, NULL, err);
+                                    relocate_tell_recovered, NULL, err);
 }
 
 static int open_images(struct relocation *relocation, struct img_error *err)
@@ -219,16 +219,48 @@ static int relocate(const struct metadata_relocate_values *values,
     return code;
 }
 
+/* What became of files that a killed run left. */
+struct recovery {
+    struct output *out;
+    struct img_json *list; /* NULL: human output */
+};
+
 static void on_recovered(void *opaque, const char *path, const char *what)
 {
-    sheet_text(opaque, what, path);
+    struct recovery *recovery = opaque;
+
+    if (recovery->list) {
+        struct img_json *one = img_json_object();
+
+        img_json_set_string(one, "filename", path);
+        img_json_set_string(one, "result", what);
+        img_json_push(recovery->list, one);
+    } else {
+        sheet_text(recovery->out, what, path);
+    }
 }
 
 static int recover(const struct metadata_relocate_values *values,
                    struct output *out, struct img_error *err)
 {
-    int rc = chain_transaction_recover(values->recover, on_recovered, out, err);
+    bool is_json = values->change.common.output == OUTPUT_JSON;
+    struct recovery recovery = {
+        .out = out,
+        .list = is_json ? img_json_array() : NULL,
+    };
+    int rc = chain_transaction_recover(values->recover, on_recovered, &recovery,
+                                       err);
 
+    if (is_json && rc == 0) {
+        struct img_json *json =
+            change_json(&values->change, "recover", values->recover);
+
+        img_json_set(json, "files", recovery.list);
+        output_json(out, json);
+    } else {
+        img_json_free(recovery.list);
+    }
+    /* What was done until then is told, too. */
     return session_finish(
         out, rc < 0 ? session_fail(err, EXIT_FAILED) : EXIT_DONE, EXIT_FAILED);
 }

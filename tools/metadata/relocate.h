@@ -121,6 +121,8 @@ int relocate_check_daemon(const struct relocation *relocation,
                           struct img_error *err);
 
 /* relocate_change.c */
+/* Say on stderr what became of a file of an earlier run. */
+void relocate_tell_recovered(void *opaque, const char *path, const char *what);
 /* Copy, and do it all. */
 int relocate_do(struct relocation *relocation, struct img_error *err);
 /* What a finished copy made is proved to be unchanged, and removed. */

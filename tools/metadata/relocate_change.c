@@ -13,7 +13,7 @@
 #include "message.h"
 #include "relocate.h"
 
-static void on_recovered(void *opaque, const char *path, const char *what)
+void relocate_tell_recovered(void *opaque, const char *path, const char *what)
 {
     char shown[IMG_ERROR_PATH_MAX];
 
@@ -119,8 +119,8 @@ int relocate_do(struct relocation *relocation, struct img_error *err)
     if (relocation->values->change.dry_run) {
         return 0;
     }
-    return chain_transaction_begin(relocation->transaction, on_recovered, NULL,
-                                   err) < 0 ||
+    return chain_transaction_begin(relocation->transaction,
+                                   relocate_tell_recovered, NULL, err) < 0 ||
                    copy(relocation, err) < 0
                ? -1
                : chain_transaction_commit(relocation->transaction, err);
@@ -213,8 +213,8 @@ int relocate_undo(struct relocation *relocation, struct img_error *err)
     if (relocation->values->change.dry_run) {
         return 0;
     }
-    return chain_transaction_begin(relocation->transaction, on_recovered, NULL,
-                                   err) < 0
+    return chain_transaction_begin(relocation->transaction,
+                                   relocate_tell_recovered, NULL, err) < 0
                ? -1
                : chain_transaction_commit(relocation->transaction, err);
 }
