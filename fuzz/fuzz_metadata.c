@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The documents of a domain, whatever they say: the first byte is their kind
- * ('c': checkpoints), then texts with a NUL between, of which the last is the
- * domain's. What is linked is a hierarchy; what is judged ends, in checks that
- * can be shown. No image is there to be opened.
+ * ('c': checkpoints, 'f': snapshots in libvirt's folder), then texts with a NUL
+ * between, of which the last is the domain's. What is linked is a hierarchy;
+ * what is judged ends, in checks that can be shown. No image is there to be
+ * opened.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         }
         text += one + 1;
         left -= one + 1;
+    }
+    if (data[0] == 'f') {
+        metadata->folder = strdup("/folder");
+        fuzz_require(metadata->folder);
     }
     fuzz_require(chain_metadata_link(metadata, NULL, &err) == 0);
     require_order(metadata);

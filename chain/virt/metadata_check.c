@@ -200,6 +200,33 @@ static void rule_current(struct metadata_rules *r,
     rule_end(r, "one at most is the current one");
 }
 
+/* Does libvirt's loader take the document, as far as it can be told? */
+static bool is_loaded(const struct chain_moment *moment)
+{
+    const struct chain_virt_snapshot *snapshot = moment->snapshot;
+
+    return moment->name && !moment->is_double && snapshot->has_active &&
+           snapshot->has_creation_time && snapshot->state &&
+           snapshot->refusals.nr == 0 &&
+           (!snapshot->domain || snapshot->domain->refusals.nr == 0);
+}
+
+/* Why libvirt does not find its parent; NULL: it does. */
+static const char *lost_parent(const struct chain_metadata *metadata,
+                               const struct chain_moment *moment)
+{
+    if (moment->is_looped) {
+        return "is below its own child";
+    }
+    if (moment->is_parent_missing) {
+        return "is not there";
+    }
+    return moment->parent != CHAIN_METADATA_NONE &&
+                   !is_loaded(&metadata->moments[moment->parent])
+               ? "is passed over"
+               : NULL;
+}
+
 /* Relations that do not hold cost libvirt its pointer to the current one. */
 static void rule_current_kept(struct metadata_rules *r,
                               const struct chain_metadata *metadata)
@@ -208,23 +235,25 @@ static void rule_current_kept(struct metadata_rules *r,
 
     rule_begin(r, "metadata-current-kept");
     for (size_t i = 0; i < metadata->nr; i++) {
-        current =
-            metadata->moments[i].is_current ? &metadata->moments[i] : current;
+        const struct chain_moment *moment = &metadata->moments[i];
+
+        current = moment->is_current && is_loaded(moment) ? moment : current;
     }
     for (size_t i = 0; current && i < metadata->nr; i++) {
         const struct chain_moment *moment = &metadata->moments[i];
+        const char *why =
+            is_loaded(moment) ? lost_parent(metadata, moment) : NULL;
         struct chain_check *check;
         char shown[CHAIN_SHOWN_LEN];
 
-        if (!moment->is_parent_missing && !moment->is_looped) {
+        if (!why) {
             continue;
         }
         check = rule_say(r, current, NULL, CHAIN_CHECK_FAIL,
                          "libvirt forgets that it is the current one when its "
                          "daemon starts, since a parent %s",
-                         moment->is_looped ? "is below its own child"
-                                           : "is not there");
-        chain_check_found(r->report, check, "\"%s\"",
+                         why);
+        chain_check_found(r->report, check, "the parent of \"%s\"",
                           chain_shown(moment->name, shown));
         break;
     }
