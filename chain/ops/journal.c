@@ -34,6 +34,9 @@ void chain_journal_fini(struct chain_journal *journal)
         if (folder->record_fd >= 0) {
             close(folder->record_fd);
         }
+        if (folder->journal_fd >= 0) {
+            close(folder->journal_fd);
+        }
         if (folder->stage_fd >= 0) {
             close(folder->stage_fd);
         }
@@ -85,11 +88,14 @@ static void remove_record(const struct chain_journal *journal, size_t folder,
     }
 }
 
-/* The first folder's last: it says where the others are. */
+/* The first folder's last: it says where the others are. What is not locked is
+   not ours, whatever it is called. */
 static void remove_pointers(const struct chain_journal *journal)
 {
     for (size_t i = journal->folders_nr; i > 0; i--) {
-        remove_record(journal, i - 1, CHAIN_RECORD_POINTER);
+        if (journal->folders[i - 1].record_fd >= 0) {
+            remove_record(journal, i - 1, CHAIN_RECORD_POINTER);
+        }
     }
 }
 
@@ -168,7 +174,9 @@ int chain_journal_begin(struct chain_journal *journal, struct img_error *err)
         }
     }
     if (make_records(journal, err) < 0 || make_stages(journal, err) < 0) {
-        if (remove_stages(journal, &ignored) == 0) {
+        /* A record must not be gone for good while a stage is there. */
+        if (remove_stages(journal, &ignored) == 0 &&
+            flush_folders(journal, &ignored) == 0) {
             remove_records(journal);
         }
         return -1;
@@ -256,22 +264,19 @@ static int check_file(const struct chain_journal *journal,
     return 0;
 }
 
-/* The journal's text is stable, under a name that decides nothing. */
-static int write_journal(const struct chain_journal *journal,
-                         struct img_error *err)
+/* The journal's text is stable, under a name that decides nothing. It stays
+   locked under every name that it gets. */
+static int write_journal(struct chain_journal *journal, struct img_error *err)
 {
+    struct chain_journal_folder *folder = &journal->folders[0];
     char name[CHAIN_RECORD_NAME_LEN];
-    int fd;
     IMG_AUTO(img_free_ptr)
     char *text = chain_journal_encode(journal, true, err);
 
     (void)chain_record_name(CHAIN_RECORD_NEW_JOURNAL, journal->id, name);
-    if (!text ||
-        chain_record_make(&journal->folders[0], name, text, &fd, err) < 0) {
-        return -1;
-    }
-    close(fd);
-    return 0;
+    return text
+               ? chain_record_make(folder, name, text, &folder->journal_fd, err)
+               : -1;
 }
 
 /* One of its names becomes the next, stable. */
@@ -310,6 +315,28 @@ static int drop_journal(struct chain_journal *journal, struct img_error *err)
     return chain_folder_flush(folder, err);
 }
 
+/* Whoever recovers finds the stage by its name. Somebody who may rename files
+   in the folder may have put another there, and had files made in that one. */
+static int check_stage(const struct chain_journal *journal,
+                       const struct chain_journal_folder *folder,
+                       struct img_error *err)
+{
+    char name[CHAIN_RECORD_NAME_LEN];
+    struct stat own, found;
+
+    (void)chain_stage_name(journal->id, name);
+    if (folder->stage_fd < 0 ||
+        (fstat(folder->stage_fd, &own) == 0 &&
+         fstatat(folder->fd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+         own.st_ino == found.st_ino && own.st_dev == found.st_dev)) {
+        return 0;
+    }
+    img_fail(err, IMG_CHANGED,
+             "is not the folder any more that was made for "
+             "the new files of the transaction");
+    return chain_folder_name_error(folder, name, err);
+}
+
 int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
                          struct img_error *err)
 {
@@ -318,6 +345,11 @@ int chain_journal_decide(struct chain_journal *journal, bool *is_kept,
     *is_kept = false;
     for (size_t i = 0; i < journal->files_nr; i++) {
         if (check_file(journal, &journal->files[i], err) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (check_stage(journal, &journal->folders[i], err) < 0) {
             return -1;
         }
     }

@@ -38,13 +38,16 @@
 #define CHAIN_JOURNAL_ID_LEN 28u
 #define CHAIN_JOURNAL_FOLDERS_MAX 256u
 #define CHAIN_JOURNAL_FILES_MAX 1024u
+/* More than the largest record can have (journal_text.c). */
+#define CHAIN_RECORD_LEN_MAX (8u << 20)
 
 struct chain_journal_folder {
     char *path; /* real and absolute */
     uint64_t ino;
-    int fd;        /* -1: not open */
-    int record_fd; /* of the record here, locked; -1 */
-    int stage_fd;  /* -1: there is none, or it is not open */
+    int fd;         /* -1: not open */
+    int record_fd;  /* of the record here, locked; -1 */
+    int journal_fd; /* of the journal here, locked; -1 */
+    int stage_fd;   /* -1: there is none, or it is not open */
 };
 
 enum chain_journal_op {
@@ -82,8 +85,11 @@ struct chain_journal {
 /* An empty one that can hold so many. */
 int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
                        size_t files_nr, struct img_error *err);
-/* Does it do more than giving names that are free? */
+/* Does it do more than giving free names to files that have temporary ones? */
 bool chain_journal_is_wide(const struct chain_journal *journal);
+/* Is it one of those that are no longer written? They give names to files that
+   have temporary ones, and have no stage. */
+bool chain_journal_is_old(const char *id);
 /* Closes folders and records; removes nothing. */
 void chain_journal_fini(struct chain_journal *journal);
 
@@ -93,7 +99,8 @@ void chain_journal_fini(struct chain_journal *journal);
 char *chain_journal_encode(const struct chain_journal *journal, bool decided,
                            struct img_error *err);
 /*
- * IMG_CORRUPT unless it is a record of ID, with plain names and absolute
+ * IMG_UNSUPPORTED: a record of another version of this program. IMG_CORRUPT
+ * unless it is a record of ID, with plain names and absolute
  * folders within the limits above, and when DECIDED with temporary names that
  * belong to the names.
  */
@@ -118,6 +125,9 @@ enum chain_record {
 /* Its file's name. Returns OUT. */
 const char *chain_record_name(enum chain_record record, const char *id,
                               char out[CHAIN_RECORD_NAME_LEN]);
+/* Is NAME one that a transaction's records, or its stage, have? ID gets its
+   id. */
+bool chain_record_id(const char *name, char id[CHAIN_JOURNAL_ID_LEN + 1]);
 /* Is NAME a record's file? ID gets its id. */
 bool chain_record_parse(const char *name, enum chain_record *record,
                         char id[CHAIN_JOURNAL_ID_LEN + 1]);
@@ -137,6 +147,8 @@ int chain_folder_name_error(const struct chain_journal_folder *folder,
                             const char *name, struct img_error *err);
 /* For readdir and closedir; NULL with errno. */
 DIR *chain_folder_list(int fd);
+/* The next entry; NULL with errno 0 at the end. */
+const struct dirent *chain_folder_next(DIR *dir);
 /* This user's, or the superuser's. */
 bool chain_owner_is_trusted(uid_t uid);
 /*
@@ -149,17 +161,21 @@ int chain_folder_rename(int from_fd, const char *from, int to_fd,
 /* A write lock on an open record; false: somebody has it. */
 int chain_record_lock(int fd, bool *locked, struct img_error *err);
 /*
- * Open a record that is there: *fd -1 when there is none. IMG_DENIED for a
- * file that is not this user's or the superuser's own, IMG_CORRUPT for one
- * that is no small regular file with one name.
+ * Open a record that is there: *fd -1 when there is none. IMG_CORRUPT for one
+ * that is no small regular file with one name. IMG_DENIED, and *is_foreign, for
+ * a file that is not this user's or the superuser's own, or that lacks the mark
+ * which only its owner can have given it: a file of ours that somebody else
+ * could rename has none, whatever is in it. Old records (snapshot-) need none.
  */
 int chain_record_open(const struct chain_journal_folder *folder,
-                      const char *name, int *fd, struct img_error *err);
+                      const char *name, int *fd, bool *is_foreign,
+                      struct img_error *err);
 /*
- * Does an open record bear the mark that only its owner can have given it? A
- * file of ours that somebody else could rename has none, whatever is in it.
+ * Lock the record of a dead run ID in FOLDER: record_fd; -1 when there is none
+ * that chain_record_open takes. IMG_LOCKED: somebody has it.
  */
-bool chain_record_is_marked(int fd);
+int chain_pointer_lock(struct chain_journal_folder *folder, const char *id,
+                       struct img_error *err);
 /* The text of an open record; free with free(). */
 char *chain_record_read(int fd, size_t *len, struct img_error *err);
 /*
@@ -293,7 +309,19 @@ int chain_journal_recover(const char *folder,
                           const struct chain_recovery *recovery,
                           struct img_error *err);
 
-/* ---- Of a dead run, whose lock the caller holds (journal_settle.c). */
+/* ---- Where its folders are (journal_place.c). */
+
+/*
+ * Open the folders of a record that was found in HERE, also where they were
+ * moved; those that are gone, but for the first, stay closed. IMG_CHANGED: HERE
+ * is none of them, but a copy perhaps.
+ */
+int chain_journal_place(struct chain_journal *journal,
+                        const struct chain_journal_folder *here,
+                        struct img_error *err);
+
+/* ---- Of a dead run, whose lock the caller holds, and whose folders are open
+   (journal_settle.c). */
 
 /* Remove temporary files and records. */
 int chain_journal_undo(struct chain_journal *journal,

@@ -12,9 +12,10 @@
 
 #define NS_PER_S 1000000000
 
+/* What was before 1970 was all at once. */
 static int64_t ns_of(const struct statx_timestamp *time)
 {
-    return time->tv_sec * NS_PER_S + time->tv_nsec;
+    return time->tv_sec < 0 ? 0 : time->tv_sec * NS_PER_S + time->tv_nsec;
 }
 
 /* 0: nobody knows. */

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <img/json.h>
 #include <img/memory.h>
 
 #define PREFIX ".imgchain-"
@@ -60,6 +59,16 @@ static size_t parse_id(const char *name)
         }
     }
     return 0;
+}
+
+bool chain_record_id(const char *name, char id[CHAIN_JOURNAL_ID_LEN + 1])
+{
+    char stage[CHAIN_RECORD_NAME_LEN];
+    enum chain_record record;
+
+    return chain_record_parse(name, &record, id) ||
+           (parse_id(name) != 0 &&
+            strcmp(name, chain_stage_name(id, stage)) == 0);
 }
 
 bool chain_record_parse(const char *name, enum chain_record *record,
@@ -192,6 +201,12 @@ DIR *chain_folder_list(int fd)
     return dir;
 }
 
+const struct dirent *chain_folder_next(DIR *dir)
+{
+    errno = 0;
+    return readdir(dir);
+}
+
 bool chain_owner_is_trusted(uid_t uid)
 {
     return uid == geteuid() || uid == 0;
@@ -236,45 +251,69 @@ int chain_record_lock(int fd, bool *locked, struct img_error *err)
     return img_fail_sys(err, errno, "cannot lock the record of a transaction");
 }
 
-static int check_record(const struct stat *st, struct img_error *err)
+static int fail_unmarked(bool *is_foreign, struct img_error *err)
+{
+    *is_foreign = true;
+    return img_fail(err, IMG_DENIED,
+                    "was not made by a transaction: it lacks the mode that its "
+                    "owner gives to records");
+}
+
+static int check_record(const struct stat *st, const char *name,
+                        bool *is_foreign, struct img_error *err)
 {
     if (!chain_owner_is_trusted(st->st_uid)) {
+        *is_foreign = true;
         return img_fail(err, IMG_DENIED,
                         "is the record of a transaction of user %u: only that "
                         "user can go on with it",
                         (unsigned)st->st_uid);
     }
     if (!S_ISREG(st->st_mode) || st->st_nlink != 1 || st->st_size < 0 ||
-        st->st_size > (off_t)IMG_JSON_MAX_LEN) {
+        st->st_size > (off_t)CHAIN_RECORD_LEN_MAX) {
         return img_fail(err, IMG_CORRUPT,
                         "is named like the record of a transaction, but is no "
                         "small file with one name");
     }
-    return 0;
+    return (st->st_mode & 07777) == MARKED_MODE ||
+                   chain_journal_is_old(name + strlen(PREFIX))
+               ? 0
+               : fail_unmarked(is_foreign, err);
+}
+
+/* The superuser's records are believed, but not everybody may lock them. */
+static int fail_open(int sys_errno, const struct stat *st, bool *is_foreign,
+                     struct img_error *err)
+{
+    *is_foreign = sys_errno == EACCES && st->st_uid != geteuid();
+    return sys_errno == ENOENT ? 0
+                               : img_fail_sys(err, sys_errno, "cannot open it");
 }
 
 int chain_record_open(const struct chain_journal_folder *folder,
-                      const char *name, int *fd, struct img_error *err)
+                      const char *name, int *fd, bool *is_foreign,
+                      struct img_error *err)
 {
     struct stat st;
 
     *fd = -1;
+    *is_foreign = false;
     if (fstatat(folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
         return errno == ENOENT ? 0
                                : img_fail_sys(err, errno, "cannot look at it");
     }
-    if (check_record(&st, err) < 0) {
+    if (check_record(&st, name, is_foreign, err) < 0) {
         return -1;
     }
     *fd = openat(folder->fd, name,
                  O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (*fd < 0) {
-        return errno == ENOENT ? 0 : img_fail_sys(err, errno, "cannot open it");
+        return fail_open(errno, &st, is_foreign, err);
     }
     /* What was opened counts; it may have been removed meanwhile. */
     int r = fstat(*fd, &st) != 0 ? img_fail_sys(err, errno, "cannot look at it")
             : st.st_nlink == 0   ? 0
-                                 : check_record(&st, err);
+                                 : check_record(&st, name, is_foreign, err);
     if (r < 0 || st.st_nlink == 0) {
         close(*fd);
         *fd = -1;
@@ -282,21 +321,49 @@ int chain_record_open(const struct chain_journal_folder *folder,
     return r;
 }
 
-bool chain_record_is_marked(int fd)
+int chain_pointer_lock(struct chain_journal_folder *folder, const char *id,
+                       struct img_error *err)
 {
-    struct stat st;
+    char name[CHAIN_RECORD_NAME_LEN];
+    bool is_foreign, locked = false;
+    int fd;
 
-    return fstat(fd, &st) == 0 && (st.st_mode & 07777) == MARKED_MODE;
+    (void)chain_record_name(CHAIN_RECORD_POINTER, id, name);
+    if (chain_record_open(folder, name, &fd, &is_foreign, err) < 0) {
+        return is_foreign || err->code == IMG_CORRUPT
+                   ? 0
+                   : chain_folder_name_error(folder, name, err);
+    }
+    if (fd < 0) {
+        return 0;
+    }
+    int r = chain_record_lock(fd, &locked, err);
+    if (r == 0 && locked) {
+        folder->record_fd = fd;
+        return 0;
+    }
+    if (r == 0) {
+        img_fail(err, IMG_LOCKED, "a transaction is under way there right now");
+    }
+    close(fd);
+    return chain_folder_name_error(folder, name, err);
 }
 
 char *chain_record_read(int fd, size_t *len, struct img_error *err)
 {
-    char *text = img_calloc(IMG_JSON_MAX_LEN + 1, 1, err);
+    struct stat st;
     ssize_t got = 0;
 
     *len = 0;
-    while (text && *len < IMG_JSON_MAX_LEN) {
-        got = pread(fd, text + *len, IMG_JSON_MAX_LEN - *len, (off_t)*len);
+    if (fstat(fd, &st) != 0 || st.st_size < 0 ||
+        st.st_size > (off_t)CHAIN_RECORD_LEN_MAX) {
+        img_fail_sys(err, EIO, "cannot look at it");
+        return NULL;
+    }
+    size_t size = (size_t)st.st_size;
+    char *text = img_calloc(size + 1, 1, err);
+    while (text && *len < size) {
+        got = pread(fd, text + *len, size - *len, (off_t)*len);
         if (got < 0 && errno == EINTR) {
             continue;
         }
@@ -334,6 +401,20 @@ static int write_text(int fd, const char *text, struct img_error *err)
     return 0;
 }
 
+/* Not every file system keeps modes, and a folder may hand its own on. */
+static int mark_record(int fd, struct img_error *err)
+{
+    struct stat st;
+
+    if (fchmod(fd, MARKED_MODE) == 0 && fstat(fd, &st) == 0 &&
+        (st.st_mode & 07777) == MARKED_MODE && st.st_uid == geteuid()) {
+        return 0;
+    }
+    return img_fail(err, IMG_UNSUPPORTED,
+                    "this file system does not keep the modes and owners of "
+                    "files, as a change of several files needs it");
+}
+
 /* Somebody who recovers may have it, or have had it, for dead. */
 static int own_record(int fd, struct img_error *err)
 {
@@ -362,7 +443,8 @@ int chain_record_make(const struct chain_journal_folder *folder,
         img_error_set_path(err, folder->path);
         return -1;
     }
-    if (own_record(*fd, err) < 0 || write_text(*fd, text, err) < 0) {
+    if (own_record(*fd, err) < 0 || mark_record(*fd, err) < 0 ||
+        write_text(*fd, text, err) < 0) {
         img_error_set_path(err, folder->path);
         (void)unlinkat(folder->fd, name, 0);
         close(*fd);

@@ -79,9 +79,6 @@ static int undo_stage(const struct chain_recovery *recovery,
 {
     struct told told = {recovery, folder};
 
-    if (chain_stage_open(folder, id, err) < 0) {
-        return -1;
-    }
     return folder->stage_fd < 0
                ? 0
                : chain_stage_remove(folder, id, tell_removed, &told, err);
@@ -100,24 +97,46 @@ static int undo_folder(const struct chain_recovery *recovery,
         img_error_set_path(err, folder->path);
         return -1;
     }
-    while ((entry = readdir(dir))) {
+    while ((entry = chain_folder_next(dir))) {
         if (is_temp_of(journal, idx, entry->d_name)) {
             remove_temp(recovery, folder, entry->d_name);
         }
     }
+    int sys_errno = errno;
     closedir(dir);
+    if (sys_errno != 0) {
+        img_fail_sys(err, sys_errno, "cannot list the folder");
+        img_error_set_path(err, folder->path);
+        return -1;
+    }
     return undo_stage(recovery, folder, journal->id, err) < 0
                ? -1
                : chain_folder_flush(folder, err);
 }
 
-/* A folder that is not there any more holds nothing any more. */
-static int open_folders(struct chain_journal *journal, struct img_error *err)
+/*
+ * The record of the run in each folder is locked as the first one is; *without
+ * is the first folder, but for that of the journal, that has none which we
+ * made, or folders_nr. A stage without one is not ours to clear: where nobody
+ * else can put a record, nobody else can have anything changed.
+ */
+static int open_stages(struct chain_journal *journal, size_t *without,
+                       struct img_error *err)
 {
-    for (size_t i = 0; i < journal->folders_nr; i++) {
-        if (journal->folders[i].fd < 0 &&
-            chain_folder_open(&journal->folders[i], err) < 0 &&
-            err->code != IMG_NOT_FOUND && err->code != IMG_CHANGED) {
+    *without = journal->folders_nr;
+    for (size_t i = journal->folders_nr; i-- > 0;) {
+        struct chain_journal_folder *folder = &journal->folders[i];
+        if (folder->fd < 0) {
+            continue;
+        }
+        if (folder->record_fd < 0 &&
+            chain_pointer_lock(folder, journal->id, err) < 0) {
+            return -1;
+        }
+        if (folder->record_fd < 0 && i > 0) {
+            *without = i;
+        } else if (!chain_journal_is_old(journal->id) &&
+                   chain_stage_open(folder, journal->id, err) < 0) {
             return -1;
         }
     }
@@ -128,7 +147,9 @@ int chain_journal_undo(struct chain_journal *journal,
                        const struct chain_recovery *recovery,
                        struct img_error *err)
 {
-    if (open_folders(journal, err) < 0) {
+    size_t without;
+
+    if (open_stages(journal, &without, err) < 0) {
         return -1;
     }
     /* A journal that was taken away must not come back without the files. */
@@ -148,47 +169,31 @@ int chain_journal_undo(struct chain_journal *journal,
 
 /* ---- Finishing. */
 
-/* Is the record of the run in that folder, and one that we made? */
-static int check_pointer(const struct chain_journal_folder *folder,
-                         const char *id, struct img_error *err)
+/* All folders of a journal are needed; and their records, too, when it does
+   more than giving names to files that have temporary ones. */
+static int open_all(struct chain_journal *journal, struct img_error *err)
 {
     char name[CHAIN_RECORD_NAME_LEN];
-    int fd;
+    size_t without;
 
-    (void)chain_record_name(CHAIN_RECORD_POINTER, id, name);
-    if (chain_record_open(folder, name, &fd, err) < 0) {
-        return chain_folder_name_error(folder, name, err);
+    for (size_t i = 0; i < journal->folders_nr; i++) {
+        if (journal->folders[i].fd < 0 &&
+            chain_folder_open(&journal->folders[i], err) < 0) {
+            return -1;
+        }
     }
-    bool is_marked = fd >= 0 && chain_record_is_marked(fd);
-    if (fd >= 0) {
-        close(fd);
+    if (open_stages(journal, &without, err) < 0) {
+        return -1;
     }
-    if (is_marked) {
+    if (without == journal->folders_nr || !chain_journal_is_wide(journal)) {
         return 0;
     }
     img_fail(err, IMG_DENIED,
              "is missing, or was not made by a transaction: files in its "
              "folder are not changed");
-    return chain_folder_name_error(folder, name, err);
-}
-
-/*
- * A journal that replaces, patches or removes touches only folders in which
- * there is a record of its run: where nobody else can put one, nobody else can
- * have anything changed.
- */
-static int open_all(struct chain_journal *journal, struct img_error *err)
-{
-    for (size_t i = 0; i < journal->folders_nr; i++) {
-        struct chain_journal_folder *folder = &journal->folders[i];
-        if (chain_folder_open(folder, err) < 0 ||
-            (i > 0 && chain_journal_is_wide(journal) &&
-             check_pointer(folder, journal->id, err) < 0) ||
-            chain_stage_open(folder, journal->id, err) < 0) {
-            return -1;
-        }
-    }
-    return 0;
+    return chain_folder_name_error(
+        &journal->folders[without],
+        chain_record_name(CHAIN_RECORD_POINTER, journal->id, name), err);
 }
 
 static void tell_finished(const struct chain_recovery *recovery,
@@ -210,14 +215,10 @@ static void tell_finished(const struct chain_recovery *recovery,
 /* What was done is not looked at any more: its files are their users'. */
 static int clear_away(struct chain_journal *journal, struct img_error *err)
 {
-    if (open_folders(journal, err) < 0) {
+    size_t without;
+
+    if (open_stages(journal, &without, err) < 0) {
         return -1;
-    }
-    for (size_t i = 0; i < journal->folders_nr; i++) {
-        if (journal->folders[i].fd >= 0 &&
-            chain_stage_open(&journal->folders[i], journal->id, err) < 0) {
-            return -1;
-        }
     }
     return chain_journal_forget(journal, err);
 }

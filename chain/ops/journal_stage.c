@@ -69,6 +69,18 @@ int chain_stage_open(struct chain_journal_folder *folder, const char *id,
     return chain_folder_name_error(folder, name, err);
 }
 
+/* A folder may hand modes of its own on. */
+static void mark(int folder_fd, const char *name)
+{
+    int fd = openat(folder_fd, name,
+                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)!fchmod(fd, STAGE_MODE);
+        close(fd);
+    }
+}
+
 int chain_stage_make(struct chain_journal_folder *folder, const char *id,
                      struct img_error *err)
 {
@@ -79,6 +91,7 @@ int chain_stage_make(struct chain_journal_folder *folder, const char *id,
         img_error_set_path(err, folder->path);
         return -1;
     }
+    mark(folder->fd, name);
     if (chain_stage_open(folder, id, err) == 0 && folder->stage_fd >= 0) {
         return 0;
     }
@@ -127,7 +140,7 @@ int chain_stage_remove(struct chain_journal_folder *folder, const char *id,
     const struct dirent *entry;
     DIR *dir = chain_folder_list(folder->stage_fd);
 
-    while (dir && (entry = readdir(dir))) {
+    while (dir && (entry = chain_folder_next(dir))) {
         /* What lies aside is somebody's file, whatever became of the journal
            that would say what to do with it. */
         if (strncmp(entry->d_name, ASIDE_PREFIX, strlen(ASIDE_PREFIX)) != 0 &&
@@ -136,14 +149,20 @@ int chain_stage_remove(struct chain_journal_folder *folder, const char *id,
             done(opaque, entry->d_name);
         }
     }
+    int sys_errno = errno;
     if (dir) {
         closedir(dir);
+    }
+    if (sys_errno != 0) {
+        img_fail_sys(err, sys_errno, "cannot list the folder of a transaction");
+        return chain_folder_name_error(folder, chain_stage_name(id, name), err);
     }
     if (unlinkat(folder->fd, chain_stage_name(id, name), AT_REMOVEDIR) != 0) {
         if (errno == ENOTEMPTY) {
             img_fail(err, IMG_LOCKED,
-                     "holds files that are in use, or none of its own: they "
-                     "stay");
+                     "holds files that are in use, or old ones whose journal "
+                     "is gone: they stay; move those to where they belong, "
+                     "then recover");
         } else {
             img_fail_sys(err, errno,
                          "cannot remove the folder of a transaction");

@@ -7,6 +7,8 @@
  */
 #include "journal.h"
 
+#include <assert.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,14 @@
 #define TEMP_INFIX ".imgchain-"
 #define TEMP_DIGITS 6u
 #define OWN_PREFIX ".imgchain-"
+
+/* A byte of a name takes three at most, its file two names, and the rest of
+   what is said of a file or folder less than this. */
+#define ENTRY_LEN 1024u
+static_assert(CHAIN_JOURNAL_FOLDERS_MAX * (3 * PATH_MAX + ENTRY_LEN) +
+                      CHAIN_JOURNAL_FILES_MAX * (6 * NAME_MAX + ENTRY_LEN) <
+                  CHAIN_RECORD_LEN_MAX,
+              "every record that is within the limits can be read");
 
 static const char *const ops[CHAIN_JOURNAL_OPS] = {
     [CHAIN_JOURNAL_NAME] = "name",
@@ -50,6 +60,7 @@ int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
     for (size_t i = 0; i < folders_nr; i++) {
         journal->folders[i].fd = -1;
         journal->folders[i].record_fd = -1;
+        journal->folders[i].journal_fd = -1;
         journal->folders[i].stage_fd = -1;
     }
     return 0;
@@ -58,7 +69,8 @@ int chain_journal_init(struct chain_journal *journal, size_t folders_nr,
 bool chain_journal_is_wide(const struct chain_journal *journal)
 {
     for (size_t i = 0; i < journal->files_nr; i++) {
-        if (journal->files[i].op != CHAIN_JOURNAL_NAME) {
+        if (journal->files[i].op != CHAIN_JOURNAL_NAME ||
+            journal->files[i].is_staged) {
             return true;
         }
     }
@@ -230,12 +242,12 @@ char *chain_journal_encode(const struct chain_journal *journal, bool decided,
         text = img_json_text(json, true, err);
     }
     img_json_free(json);
-    if (text && strlen(text) > IMG_JSON_MAX_LEN) {
+    if (text && strlen(text) > CHAIN_RECORD_LEN_MAX) {
         free(text);
         img_fail(err, IMG_LIMIT,
                  "too many or too long names for one transaction: its "
                  "journal would have more than %u bytes",
-                 IMG_JSON_MAX_LEN);
+                 CHAIN_RECORD_LEN_MAX);
         return NULL;
     }
     return text;
@@ -283,7 +295,7 @@ static bool read_folder(const struct img_json *one,
            img_json_get_u64(one, "inode", &out->ino);
 }
 
-static bool is_old_id(const char *id)
+bool chain_journal_is_old(const char *id)
 {
     return strncmp(id, OLD_ID_PREFIX, strlen(OLD_ID_PREFIX)) == 0;
 }
@@ -323,7 +335,7 @@ static bool read_time(const struct img_json *one, const char *key, int64_t *out)
 {
     uint64_t value;
 
-    if (!img_json_get_u64(one, key, &value)) {
+    if (!img_json_get_u64(one, key, &value) || value > INT64_MAX) {
         return false;
     }
     *out = (int64_t)value;
@@ -379,8 +391,9 @@ static bool read_lists(const struct img_json *folders,
         }
     }
     for (size_t i = 0; i < out->files_nr; i++) {
-        if (!read_file(img_json_at(files, i), decided, is_old_id(out->id),
-                       out->folders_nr, &out->files[i])) {
+        if (!read_file(img_json_at(files, i), decided,
+                       chain_journal_is_old(out->id), out->folders_nr,
+                       &out->files[i])) {
             return false;
         }
     }
@@ -393,16 +406,31 @@ static bool is_list(const struct img_json *list, size_t max)
            img_json_len(list) > 0 && img_json_len(list) <= max;
 }
 
-/* Is it a record of ID, of a version that can be read? */
+static int check_version(const struct img_json *json, const char *id,
+                         struct img_error *err)
+{
+    bool is_old = chain_journal_is_old(id);
+    uint64_t version, known = is_old ? OLD_VERSION : VERSION;
+
+    return !img_json_get_u64(json, is_old ? OLD_KEY : KEY, &version) ||
+                   version == known
+               ? 0
+               : img_fail(err, IMG_UNSUPPORTED,
+                          "is a record of version %" PRIu64
+                          ", expected %" PRIu64
+                          ": recover with the program that wrote it",
+                          version, known);
+}
+
+/* Is it a record of ID? */
 static bool is_record(const struct img_json *json, const char *id, bool decided)
 {
-    bool is_old = is_old_id(id);
+    bool is_old = chain_journal_is_old(id);
     const char *own_id = img_json_get_string(json, "id");
-    uint64_t version = 0;
+    uint64_t version;
     bool is_decided;
 
-    return img_json_get_u64(json, is_old ? OLD_KEY : KEY, &version) &&
-           version == (is_old ? OLD_VERSION : VERSION) && own_id &&
+    return img_json_get_u64(json, is_old ? OLD_KEY : KEY, &version) && own_id &&
            strcmp(own_id, id + (is_old ? strlen(OLD_ID_PREFIX) : 0)) == 0 &&
            img_json_get_bool(json, "decided", &is_decided) &&
            is_decided == decided;
@@ -414,6 +442,9 @@ static int read_all(const struct img_json *json, const char *id, bool decided,
     const struct img_json *folders = img_json_get(json, "folders");
     const struct img_json *files = img_json_get(json, "files");
 
+    if (check_version(json, id, err) < 0) {
+        return -1;
+    }
     if (!is_record(json, id, decided) ||
         !is_list(folders, CHAIN_JOURNAL_FOLDERS_MAX) ||
         !is_list(files, CHAIN_JOURNAL_FILES_MAX)) {
@@ -443,7 +474,8 @@ int chain_journal_decode(const char *text, size_t len, const char *id,
     struct img_error why;
 
     *out = (struct chain_journal){0};
-    if (img_json_parse(text, len, &json, &why) < 0) {
+    if (img_json_parse_within(text, len, CHAIN_RECORD_LEN_MAX, &json, &why) <
+        0) {
         return why.code == IMG_MEMORY
                    ? img_fail_memory(err)
                    : img_fail(err, IMG_CORRUPT,

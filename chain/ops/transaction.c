@@ -344,6 +344,15 @@ const char *chain_transaction_stage(const struct chain_transaction *transaction,
     return idx < transaction->items_nr ? transaction->items[idx].stage : NULL;
 }
 
+int chain_transaction_stage_fd(const struct chain_transaction *transaction,
+                               size_t idx)
+{
+    return idx < transaction->items_nr && transaction->stage == STAGE_BEGUN
+               ? transaction->journal.folders[transaction->items[idx].folder]
+                     .stage_fd
+               : -1;
+}
+
 /* ---- The end. */
 
 static int prepare(struct chain_transaction *transaction, struct img_error *err)

@@ -34,6 +34,11 @@ static int fail_changed(const struct chain_transaction_item *item,
 
 /* ---- The old file. */
 
+static int64_t mtime_of(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
 /*
  * What the journal is to tell of it must be stable: a power loss that took it
  * back would have another file found than the one that was judged. One that
@@ -80,7 +85,7 @@ int chain_transaction_check_old(const struct chain_transaction_item *item,
     return S_ISREG(st.st_mode) && st.st_dev == change->dev &&
                    file->old_ino == change->ino &&
                    file->old_len == change->old_len &&
-                   file->old_mtime_ns == change->mtime_ns
+                   mtime_of(&st) == change->mtime_ns
                ? 0
                : fail_changed(item, "was changed, or replaced, meanwhile", err);
 }
@@ -138,6 +143,21 @@ static int check_bytes(const struct chain_transaction_item *item, int fd,
 
 /* ---- What belongs to a file besides its bytes. */
 
+/* These vouch for the bytes of the old file, or give rights to whoever runs
+   it. */
+static bool is_copied(const char *name)
+{
+    static const char *const not [] = {"security.capability", "security.ima",
+                                       "security.evm"};
+
+    for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++) {
+        if (strcmp(name, not [i]) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void copy_attribute(int from, int to, const char *name, void *value)
 {
     ssize_t len = fgetxattr(from, name, value, XATTR_VALUE_MAX);
@@ -157,12 +177,41 @@ static int copy_attributes(int from, int to, struct img_error *err)
     }
     ssize_t len = flistxattr(from, names, XATTR_NAMES_MAX);
     for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
-        copy_attribute(from, to, names + at, names + XATTR_NAMES_MAX);
+        if (is_copied(names + at)) {
+            copy_attribute(from, to, names + at, names + XATTR_NAMES_MAX);
+        }
     }
     return 0;
 }
 
-/* Owner before mode: a change of owner takes bits of the mode away. */
+/*
+ * Owner before mode: a change of owner takes bits of the mode away. Where the
+ * file cannot have its old group, the other one may do no more than anybody.
+ */
+static int take_owner(const struct chain_transaction_item *item,
+                      const struct stat *old, int fd, struct img_error *err)
+{
+    mode_t mode = old->st_mode & 07777;
+    struct stat st;
+
+    if (fchown(fd, old->st_uid, old->st_gid) != 0) {
+        (void)!fchown(fd, (uid_t)-1, old->st_gid);
+    }
+    if (fstat(fd, &st) != 0) {
+        return fail_item(item, errno, "cannot look at its new file", err);
+    }
+    if (st.st_gid != old->st_gid) {
+        mode &= ~(mode_t)S_IRWXG | (mode & S_IRWXO) << 3;
+    }
+    if (st.st_gid != old->st_gid || st.st_uid != old->st_uid) {
+        mode &= ~(mode_t)(S_ISUID | S_ISGID);
+    }
+    return fchmod(fd, mode) == 0
+               ? 0
+               : fail_item(item, errno, "cannot give the new file its mode",
+                           err);
+}
+
 static int take_after(const struct chain_transaction_item *item,
                       const struct chain_journal_folder *folder, int fd,
                       struct img_error *err)
@@ -178,11 +227,7 @@ static int take_after(const struct chain_transaction_item *item,
         r = fail_item(item, errno, "cannot look at it", err);
     }
     close(old_fd);
-    if (r == 0) {
-        (void)!fchown(fd, st.st_uid, st.st_gid);
-        (void)!fchmod(fd, st.st_mode & 07777);
-    }
-    return r;
+    return r == 0 ? take_owner(item, &st, fd, err) : r;
 }
 
 static int set_owner(const struct chain_transaction_item *item, int fd,

@@ -126,6 +126,7 @@ class Snapshot(trial.Scenario):
                     file.seek(0)
                     file.truncate()
                     file.write(text)
+                os.chmod(self.path(name), 0o1600)
 
     def inode_now(self, state, file):
         for name, other in state.names.items():

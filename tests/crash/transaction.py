@@ -4,7 +4,8 @@
 made or none, and nothing else of it is there. Each kind of change alone, and
 mixed, in one or two folders; names that turn out to be taken, writes and
 flushes that fail; recoveries that are killed; runs that are killed, or meet an
-error, at each call; files that are changed, or come again, after each kill.
+error, at each call, also where rename cannot be told to replace nothing; files
+that are changed, or come again, after each kill.
 
 The journal knows files by their inodes. A state that is written down again
 has others, so they are put into it.
@@ -140,6 +141,7 @@ def break_each_call(work, what):
         done = calls.run(folder, scenario.args, plan=plan)
         found = transacted.texts(folder)
         if done.returncode == 0 and found == scenario.new and number > 60:
+            shutil.rmtree(folder)
             return number - 1
         for name in scenario.folders():
             again = calls.run(folder, scenario.recover_args(name))
@@ -217,6 +219,10 @@ def main():
     try:
         for what in ("kill", errno.EIO, errno.ENOSPC):
             print(f"{break_each_call(work, what)} calls: {what}")
+        os.environ["SYSSHIM_PLAIN_RENAME"] = "yes"
+        for what in ("kill", "killafter", errno.EIO):
+            print(f"{break_each_call(work, what)} calls: {what}, plain rename")
+        del os.environ["SYSSHIM_PLAIN_RENAME"]
         edit_after_kills(work)
         if reuse_after_kills(work) == 0:
             raise trial.Wrong("no inode was free to be used again")
@@ -224,7 +230,7 @@ def main():
         sys.exit(f"FAIL: {error}")
     finally:
         shutil.rmtree(work)
-    trial.main(Transaction, default_number=14, first_seed=1, min_states=1200,
+    trial.main(Transaction, default_number=11, first_seed=1, min_states=900,
                needed=["outcome", "recovery", "fate"])
 
 

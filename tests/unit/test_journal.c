@@ -97,7 +97,7 @@ START_TEST(test_text_refuses_what_no_run_wrote)
         {"{", "is a damaged record: it is no JSON text"},
         {"", "is a damaged record: it is no JSON text"},
         {"[]", foreign},
-        {"{\"imgchain-transaction\":3}", foreign},
+        {"{\"imgchain-transaction\":\"2\"}", foreign},
         {"{\"imgchain-transaction\":2,\"id\":\"transaction-0123456789abcdee\"}",
          foreign},
         {HEAD("false") FOLDER FILE_OF("a", TEMP_A), foreign},
@@ -143,25 +143,61 @@ START_TEST(test_text_refuses_what_no_run_wrote)
 }
 END_TEST
 
-START_TEST(test_text_is_bounded)
+START_TEST(test_text_of_another_version)
 {
-    static char name[201];
+    static const char text[] = "{\"imgchain-transaction\":3}";
 
-    begin();
-    unit_ok(chain_journal_init(&journal, 1, 1000, &err), &err);
-    journal.folders[0].path = strdup("/x");
-    memset(name, 'n', sizeof(name) - 1);
-    for (size_t i = 0; i < 1000; i++) {
-        journal.files[i].name = strdup(name);
+    unit_fails(
+        chain_journal_decode(text, strlen(text), ID, false, &journal, &err),
+        &err, IMG_UNSUPPORTED,
+        "is a record of version 3, expected 2: recover with the program "
+        "that wrote it");
+}
+END_TEST
+
+/* Nothing that a transaction may have makes its journal too long. */
+START_TEST(test_longest_text)
+{
+    static char name[NAME_MAX + 1], path[PATH_MAX];
+    struct chain_journal again;
+
+    memset(name, '\xff', NAME_MAX);
+    memset(path, '\xff', PATH_MAX - 1);
+    path[0] = '/';
+    unit_ok(chain_journal_init(&journal, CHAIN_JOURNAL_FOLDERS_MAX,
+                               CHAIN_JOURNAL_FILES_MAX, &err),
+            &err);
+    memcpy(journal.id, ID, sizeof(ID));
+    for (size_t i = 0; i < journal.folders_nr; i++) {
+        journal.folders[i].path = strdup(path);
+        journal.folders[i].ino = UINT64_MAX - 1;
     }
-    img_error_clear(&err);
-    ck_assert_ptr_null(chain_journal_encode(&journal, false, &err));
-    ck_assert_int_eq(err.code, IMG_LIMIT);
-    ck_assert_str_eq(err.text,
-                     "too many or too long names for one transaction: its "
-                     "journal would have more than 65536 bytes");
+    for (size_t i = 0; i < journal.files_nr; i++) {
+        journal.files[i] = (struct chain_journal_file){
+            .op = CHAIN_JOURNAL_REPLACE,
+            .folder = CHAIN_JOURNAL_FOLDERS_MAX - 1,
+            .name = strdup(name),
+            .temp = strdup(name),
+            .is_staged = true,
+            .ino = UINT64_MAX - 1,
+            .len = UINT64_MAX - 1,
+            .old_ino = UINT64_MAX - 1,
+            .old_len = UINT64_MAX - 1,
+            .old_mtime_ns = INT64_MAX,
+            .old_born_ns = INT64_MAX,
+        };
+    }
+    char *text = chain_journal_encode(&journal, true, &err);
+    ck_assert_ptr_nonnull(text);
+    unit_ok(chain_journal_decode(text, strlen(text), journal.id, true, &again,
+                                 &err),
+            &err);
+    ck_assert_str_eq(again.files[1023].temp, name);
+    ck_assert(again.files[7].old_mtime_ns == INT64_MAX);
+    ck_assert(again.files[7].old_born_ns == INT64_MAX);
+    chain_journal_fini(&again);
+    free(text);
     chain_journal_fini(&journal);
-    end();
 }
 END_TEST
 
@@ -373,10 +409,10 @@ START_TEST(test_unfinished_run_says_how_to_go_on)
 END_TEST
 
 UNIT_SUITE("journal", test_text_keeps_every_byte, test_text_keeps_the_decision,
-           test_text_refuses_what_no_run_wrote, test_text_is_bounded,
-           test_temporary_names, test_record_names, test_run_gives_all_names,
-           test_run_is_abandoned, test_records_stay_when_files_may,
-           test_decision_needs_the_files,
+           test_text_refuses_what_no_run_wrote, test_text_of_another_version,
+           test_longest_text, test_temporary_names, test_record_names,
+           test_run_gives_all_names, test_run_is_abandoned,
+           test_records_stay_when_files_may, test_decision_needs_the_files,
            test_decision_that_may_be_stable_is_kept,
            test_decision_that_was_not_begun_is_not_kept,
            test_taken_name_takes_all_back,

@@ -193,6 +193,7 @@ START_TEST(test_unnamed_journal_goes)
     recover("x", TEMP_A " removed;" TEMP_B " removed;");
     expect("", "");
     make(record("x", CHAIN_RECORD_NEW_JOURNAL), "half a jour");
+    ck_assert_int_eq(chmod(record("x", CHAIN_RECORD_NEW_JOURNAL), 01600), 0);
     recover("x", "");
     expect("", "");
     end();
@@ -335,11 +336,11 @@ START_TEST(test_record_that_is_no_plain_file)
     unit_fails(chain_journal_recover("x", &asked, &err), &err, IMG_CORRUPT,
                text);
     ck_assert_int_eq(unlink(name), 0);
-    ck_assert_int_eq(mkfifo(name, 0600), 0);
+    ck_assert_int_eq(mkfifo(name, 01600), 0);
     recover_fails("x", IMG_CORRUPT, name, text);
     ck_assert_int_eq(unlink(name), 0);
     make(name, "");
-    ck_assert_int_eq(truncate(name, 65537), 0);
+    ck_assert_int_eq(truncate(name, CHAIN_RECORD_LEN_MAX + 1), 0);
     recover_fails("x", IMG_CORRUPT, name, text);
     ck_assert_str_eq(listing("y"), TEMP_B " POINTER ");
     end();

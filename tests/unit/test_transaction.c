@@ -5,9 +5,11 @@
  * Crashes are tests/crash/transaction.py's.
  */
 #include <errno.h>
+#include <grp.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
+#include "deny.h"
 #include "transaction_fixture.h"
 
 /* The write after so many more fails. */
@@ -76,6 +78,46 @@ START_TEST(test_what_a_replaced_file_keeps)
     if (has_attributes) {
         ck_assert_int_eq(getxattr("x/old", "user.kept", value, 8), 3);
     }
+    close_transaction();
+}
+END_TEST
+
+/* X/old of user 5555 and group 4322, as user 4321 replaces it. */
+static void replace_as_another(gid_t group)
+{
+    open_transaction();
+    ck_assert_int_eq(chmod(scratch.dir, 0755), 0);
+    ck_assert_int_eq(chmod("x", 0777), 0);
+    ck_assert_int_eq(chown("x/old", 5555, 4322), 0);
+    ck_assert_int_eq(chmod("x/old", 0776), 0);
+    ck_assert_int_eq(setgroups(1, &group), 0);
+    ck_assert_int_eq(setegid(4321), 0);
+    ck_assert_int_eq(seteuid(4321), 0);
+    unit_ok(add(CHAIN_CHANGE_REPLACE, "x/old", "new"), &err);
+    begin_transaction();
+    unit_ok(chain_transaction_commit(transaction, &err), &err);
+    ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(setegid(0), 0);
+}
+
+/* Nobody gets rights that only the old group had. */
+START_TEST(test_group_of_a_replaced_file)
+{
+    struct stat st;
+
+    if (geteuid() != 0) { /* who cannot be another */
+        return;
+    }
+    replace_as_another(4322);
+    ck_assert_int_eq(stat("x/old", &st), 0);
+    ck_assert_uint_eq(st.st_uid, 4321);
+    ck_assert_uint_eq(st.st_gid, 4322);
+    ck_assert_uint_eq(st.st_mode & 07777, 0776);
+    close_transaction();
+    replace_as_another(4444);
+    ck_assert_int_eq(stat("x/old", &st), 0);
+    ck_assert_uint_eq(st.st_gid, 4321);
+    ck_assert_uint_eq(st.st_mode & 07777, 0766);
     close_transaction();
 }
 END_TEST
@@ -203,6 +245,66 @@ START_TEST(test_staged_file_is_missing)
 }
 END_TEST
 
+/* Somebody who may rename files in the folder lets the path lead elsewhere. */
+START_TEST(test_stage_that_was_exchanged)
+{
+    char stage[512];
+
+    open_transaction();
+    unit_ok(add(CHAIN_CHANGE_NAME, "x/staged", NULL), &err);
+    begin_transaction();
+    snprintf(stage, sizeof(stage), "%s",
+             chain_transaction_stage(transaction, 0));
+    *strrchr(stage, '/') = '\0';
+    ck_assert_int_eq(rename(stage, "x/away"), 0);
+    ck_assert_int_eq(symlink("../y", stage), 0);
+    make(chain_transaction_stage(transaction, 0), "elsewhere");
+    unit_fails(chain_transaction_commit(transaction, &err), &err, IMG_NOT_FOUND,
+               "its new file is not there: No such file or directory");
+    int fd = openat(chain_transaction_stage_fd(transaction, 0), "staged",
+                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_int_eq(access("x/away/staged", F_OK), 0);
+    unit_fails(chain_transaction_commit(transaction, &err), &err, IMG_CHANGED,
+               "is not the folder any more that was made for the new files of "
+               "the transaction");
+    ck_assert_int_eq(unlink(stage), 0);
+    ck_assert_int_eq(rename("x/away", stage), 0);
+    unit_ok(chain_transaction_commit(transaction, &err), &err);
+    expect("doomed old staged ", "patched staged ");
+    close_transaction();
+}
+END_TEST
+
+/* A folder's default ACL, or a umask, may take modes away. */
+START_TEST(test_records_have_their_mode)
+{
+    open_transaction();
+    mode_t mask = umask(0277);
+    unit_ok(add(CHAIN_CHANGE_WRITE, "x/written", "text"), &err);
+    begin_transaction();
+    unit_ok(chain_transaction_commit(transaction, &err), &err);
+    umask(mask);
+    close_transaction();
+}
+END_TEST
+
+START_TEST(test_file_system_without_modes)
+{
+    open_transaction();
+    unit_ok(add(CHAIN_CHANGE_WRITE, "x/written", "text"), &err);
+    deny_argument(SYS_fchmod, 0, DENY_ANY, EPERM);
+    unit_fails(chain_transaction_begin(transaction, on_done, NULL, &err), &err,
+               IMG_UNSUPPORTED,
+               "this file system does not keep the modes and owners of files, "
+               "as a change of several files needs it");
+    chain_transaction_free(transaction, NULL);
+    expect_nothing_done();
+    end();
+}
+END_TEST
+
 /* ---- What is taken back. */
 
 START_TEST(test_taken_name_takes_all_back)
@@ -265,8 +367,8 @@ END_TEST
 START_TEST(test_journal_without_its_mark)
 {
     static const char text[] =
-        "was not made by a transaction: it would have files changed, and lacks "
-        "the mode that its owner gives to records of that kind";
+        "was not made by a transaction: it lacks the mode that its owner gives "
+        "to records";
 
     run_to_wide_decision();
     const char *name = record("x", CHAIN_RECORD_JOURNAL);
@@ -342,6 +444,8 @@ START_TEST(test_stage_of_others)
 END_TEST
 
 UNIT_SUITE("transaction", test_all_kinds, test_what_a_replaced_file_keeps,
+           test_group_of_a_replaced_file, test_stage_that_was_exchanged,
+           test_records_have_their_mode, test_file_system_without_modes,
            test_mode_of_a_written_file, test_links_of_a_patched_file_stay,
            test_what_is_not_committed_is_gone, test_plan_is_checked,
            test_what_changed_meanwhile_is_left,

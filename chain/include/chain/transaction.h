@@ -34,8 +34,9 @@ enum chain_change_kind {
     /*
      * Another file takes the place of PATH: one of DATA, or, when that is
      * NULL, one that the caller makes in the staging folder. It keeps mode,
-     * owner and extended attributes of the old one as far as it may. The file
-     * system must have hard links.
+     * owner and extended attributes of the old one as far as it may; where it
+     * cannot have the group, that of this process may do no more than anybody.
+     * The file system must have hard links.
      */
     CHAIN_CHANGE_REPLACE,
     /* The first LEN bytes of PATH become DATA, in place: it stays the same
@@ -107,10 +108,22 @@ IMG_PUBLIC int chain_transaction_begin(struct chain_transaction *transaction,
  * system, under PATH's own name, so that relative backing names between files
  * of one folder lead to each other there, too. The file must be flushed, and
  * regular, at the commit. Borrowed.
+ *
+ * Somebody who may rename files in PATH's folder could let the path lead to
+ * another place: make the file with O_EXCL, so that nothing is overwritten
+ * there. A file that does not lie in the hidden folder itself is not taken.
  */
 IMG_PUBLIC const char *
 chain_transaction_stage(const struct chain_transaction *transaction,
                         size_t idx);
+/*
+ * That hidden folder, open, for openat and the like with the last part of the
+ * path: it is the one that was made, whatever the path leads to. Borrowed; -1:
+ * there is none.
+ */
+IMG_PUBLIC int
+chain_transaction_stage_fd(const struct chain_transaction *transaction,
+                           size_t idx);
 
 /*
  * Make the rest of the new files, decide, and do it all. After a failure
@@ -124,7 +137,8 @@ IMG_PUBLIC int chain_transaction_commit(struct chain_transaction *transaction,
  * Finish or undo what a run that was killed left in FOLDER, and in the others
  * that belong to it; DONE is called for each file with what became of it
  * ("finished", "removed"). 0 also when there is nothing to do. IMG_LOCKED: a
- * run is under way there. IMG_DENIED: it is another user's.
+ * run is under way there. IMG_DENIED: it is another user's. Where one of
+ * several cannot be recovered the others are, and ERR tells of the first.
  */
 IMG_PUBLIC int chain_transaction_recover(const char *folder,
                                          void (*done)(void *opaque,

@@ -2,9 +2,11 @@
 /* sysshim: files that are opened, and their names. */
 #include "shim.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -165,6 +167,10 @@ EXPORT int renameat2(int from_fd, const char *from, int to_fd, const char *to,
     struct call call;
     long rc;
 
+    if (flags != 0 && getenv("SYSSHIM_PLAIN_RENAME")) {
+        errno = EINVAL;
+        return -1;
+    }
     if (!shim_watch_path(&call, KIND_RENAME, from_fd, from) ||
         !shim_resolve(to_fd, to, call.path2)) {
         return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);

@@ -14,6 +14,8 @@
  *                   "N:killafter" SIGKILL after it
  *                   "N:int"       SIGINT before it
  *                   "N:stop"      SIGSTOP before it
+ *   SYSSHIM_PLAIN_RENAME  when set, there is a file system whose rename cannot
+ *                   be told to replace nothing
  *
  * A record is struct record, two paths and the data, in the machine's byte
  * order; tests/crash/support/calls.py reads them. Paths are relative to the
