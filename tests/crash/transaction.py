@@ -220,7 +220,7 @@ def main():
         for what in ("kill", errno.EIO, errno.ENOSPC):
             print(f"{break_each_call(work, what)} calls: {what}")
         os.environ["SYSSHIM_PLAIN_RENAME"] = "yes"
-        for what in ("kill", "killafter", errno.EIO):
+        for what in ("kill", errno.EIO):
             print(f"{break_each_call(work, what)} calls: {what}, plain rename")
         del os.environ["SYSSHIM_PLAIN_RENAME"]
         edit_after_kills(work)
