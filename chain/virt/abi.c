@@ -31,6 +31,7 @@ static int judge(struct abi_walk *walk, enum abi_class class,
     const struct abi_value old = {finding->pair->old, finding->old};
     const struct abi_value new = {finding->pair->new, finding->new};
 
+    class = abi_resolve(class, finding->old, finding->new);
     if (class == ABI_FREE || abi_is_same(class, &old, &new)) {
         return 0;
     }
@@ -162,12 +163,13 @@ static int compare_pair(struct abi_walk *walk, const struct abi_pair *pair)
     if (class == ABI_SEEN) {
         return compare_seen(walk, &finding);
     }
+    if (is_alone && class == ABI_TEXT) {
+        return abi_add(walk, CHAIN_ABI_SEEN, &finding);
+    }
     if (is_alone && (class == ABI_KEPT || abi_is_device(abi_some(pair)) ||
                      is_bare(abi_some(pair)))) {
         return abi_add(walk, CHAIN_ABI_BREAKS, &finding);
     }
-    finding.old = abi_text_of(pair->old);
-    finding.new = abi_text_of(pair->new);
     if (class != ABI_TEXT && (finding.old || finding.new) &&
         judge(walk, class, &finding) < 0) {
         return -1;
@@ -252,7 +254,8 @@ static int compare(struct abi_walk *walk, const struct virt_node *old,
             return -1;
         }
     }
-    if (check_sense(walk, old, new) < 0) {
+    if (check_sense(walk, old, new) < 0 ||
+        abi_check_devices(walk, old, new) < 0) {
         return -1;
     }
     qsort(out->list, out->nr, sizeof(*out->list), by_kind_and_line);
@@ -269,10 +272,10 @@ int chain_abi_compare(const char *old_text, size_t old_len,
     IMG_AUTO(walk_fini) struct abi_walk walk = {.out = out, .err = err};
 
     memset(out, 0, sizeof(*out));
-    if (virt_document_parse(old_text, old_len, old_name, "domain", NULL, &old,
-                            err) < 0 ||
-        virt_document_parse(new_text, new_len, new_name, "domain", NULL, &new,
-                            err) < 0) {
+    if (virt_document_parse_qemu(old_text, old_len, old_name, "domain", &old,
+                                 err) < 0 ||
+        virt_document_parse_qemu(new_text, new_len, new_name, "domain", &new,
+                                 err) < 0) {
         return -1;
     }
     if (compare(&walk, old.root, new.root) < 0) {
@@ -304,8 +307,10 @@ int abi_compare_snapshots(const struct chain_moment *old,
     const struct virt_node *was, *is;
 
     memset(out, 0, sizeof(*out));
-    if (virt_tree_parse(old->text, old->len, old->name, &old_tree, err) < 0 ||
-        virt_tree_parse(new->text, new->len, new->name, &new_tree, err) < 0) {
+    if (virt_tree_parse_qemu(old->text, old->len, old->name, &old_tree, err) <
+            0 ||
+        virt_tree_parse_qemu(new->text, new->len, new->name, &new_tree, err) <
+            0) {
         return -1;
     }
     was = domain_in(&old_tree);

@@ -75,6 +75,10 @@ struct abi_value {
 /* By what CLASS means by the same. */
 bool abi_is_same(enum abi_class class, const struct abi_value *a,
                  const struct abi_value *b);
+/* What CLASS is for these two values; itself, but for those that depend on
+   them. */
+enum abi_class abi_resolve(enum abi_class class, const char *old,
+                           const char *new);
 /* Elements with all that is in them; NULL is the same as nothing. */
 bool abi_is_same_tree(const struct virt_node *a, const struct virt_node *b);
 
@@ -86,5 +90,11 @@ bool abi_value_has_sense(const struct virt_node *node, const char *path,
                          const char **attribute);
 /* What a device lacks, in words that follow its name; NULL: nothing. */
 const char *abi_device_fault(const struct virt_node *device);
+
+/* ---- abi_document.c */
+
+/* What is wrong with the devices of NEW as a whole, and was not in OLD. */
+int abi_check_devices(struct abi_walk *walk, const struct virt_node *old,
+                      const struct virt_node *new);
 
 #endif

@@ -50,7 +50,10 @@ void abi_set_key(struct abi_child *child)
     child->key = child->key2 = "";
     if (abi_is_device(node) && abi_is_implied(node)) {
         child->key = "implied";
-        child->key2 = attribute_of(node, "type"); /* mouse, keyboard */
+        /* mouse, keyboard; pci, usb. There is one console, of any type. */
+        child->key2 = strcmp(node->name, "console") == 0
+                          ? ""
+                          : attribute_of(node, "type");
     } else if (strcmp(node->name, "disk") == 0) {
         child->key = attribute_of(virt_child(node, "target"), "dev");
     } else if (strcmp(node->name, "controller") == 0) {
@@ -121,7 +124,7 @@ static int list_children(const struct virt_node *parent, struct abi_child **out,
 static bool is_made_up(const struct abi_child *child)
 {
     return child && child->ordinal == 0 && abi_is_device(child->node) &&
-           abi_is_implied(child->node);
+           abi_is_implied(child->node) && abi_is_plain(child->node);
 }
 
 int abi_push_children(struct abi_walk *walk, const struct abi_pair *pair)

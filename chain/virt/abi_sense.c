@@ -224,6 +224,11 @@ static const char *driver_fault(const struct virt_node *device)
     if (thread && !has_thread(device->parent->parent, thread)) {
         return "is in an I/O thread that there is not";
     }
+    if (virt_child(device, "transient") &&
+        (virt_child(device, "readonly") ||
+         is_one_of("|cdrom|", virt_attribute(device, "device")))) {
+        return "is transient, which a read-only disk cannot be";
+    }
     return is_one_of("|native|", virt_attribute(driver, "io")) &&
                    !is_one_of("|none|directsync|",
                               virt_attribute(driver, "cache"))

@@ -48,6 +48,8 @@ static const struct rule rules[] = {
     {"os/boot", ABI_FREE},
     {"os/bootmenu", ABI_FREE},
     {"os/bios@rebootTimeout", ABI_FREE},
+    {"features/smm/tseg", ABI_LENGTH},
+    {"features/smm/tseg@unit", ABI_FREE},
     {"os/loader", ABI_TEXT},
     {"os/loader@readonly", ABI_SEEN},
     {"os/loader@type", ABI_SEEN},
@@ -71,6 +73,10 @@ static const struct rule rules[] = {
     {"on_lockfailure", ABI_FREE},
     {"pm", ABI_SEEN},
     {"seclabel", ABI_FREE},
+    {"qemu:commandline", ABI_SEEN},
+    {"qemu:override", ABI_SEEN},
+    {"qemu:capabilities", ABI_SEEN},
+    {"qemu:deprecation", ABI_FREE},
 
     /* ---- All devices. */
     {"devices/emulator", ABI_KEPT},
@@ -98,7 +104,7 @@ static const struct rule rules[] = {
     {"devices/disk/target@removable", ABI_SEEN},
     {"devices/disk/target@tray", ABI_FREE},
     {"devices/disk/driver@type", ABI_FREE},
-    {"devices/disk/driver@cache", ABI_FREE},
+    {"devices/disk/driver@cache", ABI_CACHE},
     {"devices/disk/driver@io", ABI_FREE},
     {"devices/disk/driver@discard", ABI_FREE},
     {"devices/disk/driver@detect_zeroes", ABI_FREE},
@@ -125,6 +131,7 @@ static const struct rule rules[] = {
     {"devices/filesystem/binary", ABI_FREE},
     {"devices/filesystem/driver@queue", ABI_SEEN},
 
+    {"devices/interface@type", ABI_NET},
     {"devices/interface@*", ABI_FREE},
     {"devices/interface/mac@address", ABI_WORD},
     {"devices/interface/mac@*", ABI_FREE},
@@ -163,7 +170,12 @@ static const struct rule rules[] = {
     {"devices/parallel@*", ABI_FREE},
     {"devices/console@*", ABI_FREE},
     {"devices/channel@*", ABI_FREE},
-    {"devices/*/source", ABI_FREE}, /* of the last four, and redirdev */
+    {"devices/serial/source", ABI_FREE},
+    {"devices/parallel/source", ABI_FREE},
+    {"devices/console/source", ABI_FREE},
+    {"devices/channel/source", ABI_FREE},
+    {"devices/redirdev/source", ABI_FREE},
+    {"devices/input/source", ABI_FREE},
     {"devices/*/log", ABI_FREE},
     {"devices/*/protocol", ABI_FREE},
     {"devices/serial/target@port", ABI_NUMBER},
@@ -188,9 +200,22 @@ static const struct rule rules[] = {
     {"devices/rng/rate", ABI_FREE},
     {"devices/rng/backend", ABI_KEPT},
     {"devices/shmem@name", ABI_KEPT},
+    {"devices/shmem/alias", ABI_SEEN}, /* the memory has its name */
     {"devices/shmem/server@path", ABI_FREE},
+    {"devices/shmem/size", ABI_LENGTH},
+    {"devices/shmem/size@unit", ABI_FREE},
+    {"devices/memory/alias", ABI_STAYS},
+    {"devices/memory/source/path", ABI_SEEN},
+    {"devices/memory/source/nodemask", ABI_FREE},
+    {"devices/memory/source/pagesize", ABI_FREE},
+    {"devices/memory/source/alignsize", ABI_SIZE},
+    {"devices/memory/source/*@unit", ABI_FREE},
     {"devices/memory/target/size", ABI_SIZE},
+    {"devices/memory/target/block", ABI_SIZE},
+    {"devices/memory/target/requested", ABI_SIZE},
     {"devices/memory/target/*@unit", ABI_FREE},
+    {"devices/memory/target/label/size", ABI_SIZE},
+    {"devices/memory/target/label/size@unit", ABI_FREE},
     {"devices/vsock/cid", ABI_SEEN},
     {"devices/lease", ABI_FREE},
 };
@@ -262,5 +287,19 @@ bool abi_is_implied(const struct virt_node *device)
         return is_word(device, "bus", "ps2");
     }
     return strcmp(device->name, "console") == 0 &&
-           is_word(virt_child(device, "target"), "type", "serial");
+           is_word(virt_child(device, "target"), "type", "serial") &&
+           virt_child(device->parent, "serial");
+}
+
+bool abi_is_plain(const struct virt_node *device)
+{
+    if (strcmp(device->name, "controller") != 0) {
+        return true;
+    }
+    for (const struct virt_node *n = device->first; n; n = n->next) {
+        if (strcmp(n->name, "alias") != 0 && strcmp(n->name, "address") != 0) {
+            return false;
+        }
+    }
+    return true;
 }

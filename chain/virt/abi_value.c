@@ -11,7 +11,9 @@
 
 #include <img/checked.h>
 
-/* Decimal or, after 0x, hexadecimal; nothing before or behind it. */
+/* Decimal or, after 0x, hexadecimal; nothing before or behind it. After a 0 it
+   is octal to libvirt in some places and decimal in others: what is not the
+   same in both is no number. */
 static bool read_number(const char *text, uint64_t *out)
 {
     bool is_hex = strncasecmp(text, "0x", 2) == 0;
@@ -23,7 +25,8 @@ static bool read_number(const char *text, uint64_t *out)
     }
     errno = 0;
     *out = strtoull(digits, &end, is_hex ? 16 : 10);
-    return errno == 0 && *end == '\0';
+    return errno == 0 && *end == '\0' &&
+           (is_hex || *digits != '0' || strtoull(digits, NULL, 8) == *out);
 }
 
 static bool is_same_word(const char *a, const char *b)
@@ -103,6 +106,28 @@ static bool is_same_size(const struct abi_value *a, const struct abi_value *b)
     return read_size(a, &one) && read_size(b, &other) && one == other;
 }
 
+static bool read_length(const struct abi_value *value, uint64_t *out)
+{
+    const char *unit = virt_attribute(value->node, "unit");
+    uint64_t number;
+
+    return value->text && unit && unit_len(unit) > 0 &&
+           read_number(value->text, &number) &&
+           img_mul(number, unit_len(unit), out);
+}
+
+static bool is_same_length(const struct abi_value *a, const struct abi_value *b)
+{
+    uint64_t one, other;
+
+    if (is_same_word(a->text, b->text) &&
+        is_same_word(virt_attribute(a->node, "unit"),
+                     virt_attribute(b->node, "unit"))) {
+        return true;
+    }
+    return read_length(a, &one) && read_length(b, &other) && one == other;
+}
+
 bool abi_is_same(enum abi_class class, const struct abi_value *a,
                  const struct abi_value *b)
 {
@@ -111,6 +136,8 @@ bool abi_is_same(enum abi_class class, const struct abi_value *a,
         return is_same_number(a->text, b->text);
     case ABI_SIZE:
         return is_same_size(a, b);
+    case ABI_LENGTH:
+        return is_same_length(a, b);
     case ABI_UUID:
         return a->text && b->text && is_same_uuid(a->text, b->text);
     case ABI_WORD:
@@ -118,11 +145,50 @@ bool abi_is_same(enum abi_class class, const struct abi_value *a,
     case ABI_STAYS:
     case ABI_SEEN:
     case ABI_TEXT:
+    case ABI_CACHE:
+    case ABI_NET:
     case ABI_KEPT:
     case ABI_FREE:
         break;
     }
     return a->text && b->text && strcmp(a->text, b->text) == 0;
+}
+
+static bool is_word(const char *text, const char *word)
+{
+    return text && strcmp(text, word) == 0;
+}
+
+/* The disk tells the guest that what is written may be lost. */
+static bool is_written_back(const char *cache)
+{
+    return !is_word(cache, "writethrough") && !is_word(cache, "directsync");
+}
+
+/* 2: the card is a device of the host, 1: another host's program is behind it,
+   which has its say in what the card can do. */
+static int net_kind(const char *type)
+{
+    return is_word(type, "hostdev")                              ? 2
+           : is_word(type, "vdpa") || is_word(type, "vhostuser") ? 1
+                                                                 : 0;
+}
+
+enum abi_class abi_resolve(enum abi_class class, const char *old,
+                           const char *new)
+{
+    int was = net_kind(old), is = net_kind(new);
+
+    if (class == ABI_CACHE) {
+        return is_written_back(old) == is_written_back(new) ? ABI_FREE
+                                                            : ABI_SEEN;
+    }
+    if (class != ABI_NET) {
+        return class;
+    }
+    return is_word(old, new ? new : "") || (was == 0 && is == 0) ? ABI_FREE
+           : was == 2 || is == 2                                 ? ABI_STAYS
+                                                                 : ABI_SEEN;
 }
 
 static bool has_same_attributes(const struct virt_node *a,

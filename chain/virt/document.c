@@ -91,17 +91,32 @@ static int check_root(const struct virt_node *root, const char *expected,
                     shown, expected);
 }
 
-int virt_document_parse(const char *text, size_t len, const char *name,
-                        const char *expected, const char *other,
-                        struct virt_tree *out, struct img_error *err)
+static int check_tree(struct virt_tree *tree, const char *expected,
+                      const char *other, const char *name,
+                      struct img_error *err)
 {
-    if (virt_tree_parse(text, len, name, out, err) < 0) {
-        return -1;
-    }
-    if (check_root(out->root, expected, other, err) < 0) {
-        virt_tree_fini(out);
+    if (check_root(tree->root, expected, other, err) < 0) {
+        virt_tree_fini(tree);
         img_error_set_path(err, name);
         return -1;
     }
     return 0;
+}
+
+int virt_document_parse(const char *text, size_t len, const char *name,
+                        const char *expected, const char *other,
+                        struct virt_tree *out, struct img_error *err)
+{
+    return virt_tree_parse(text, len, name, out, err) < 0
+               ? -1
+               : check_tree(out, expected, other, name, err);
+}
+
+int virt_document_parse_qemu(const char *text, size_t len, const char *name,
+                             const char *expected, struct virt_tree *out,
+                             struct img_error *err)
+{
+    return virt_tree_parse_qemu(text, len, name, out, err) < 0
+               ? -1
+               : check_tree(out, expected, NULL, name, err);
 }

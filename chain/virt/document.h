@@ -29,5 +29,9 @@ int virt_document_read(const char *path, const struct img_roots *roots,
 int virt_document_parse(const char *text, size_t len, const char *name,
                         const char *expected, const char *other,
                         struct virt_tree *out, struct img_error *err);
+/* The same of one root, by virt_tree_parse_qemu. */
+int virt_document_parse_qemu(const char *text, size_t len, const char *name,
+                             const char *expected, struct virt_tree *out,
+                             struct img_error *err);
 
 #endif

@@ -41,6 +41,10 @@ struct virt_tree {
  */
 int virt_tree_parse(const char *text, size_t len, const char *name,
                     struct virt_tree *out, struct img_error *err);
+/* The same, with the elements of libvirt's namespace for QEMU, which are called
+   "qemu:commandline" whatever prefix the document has for it. */
+int virt_tree_parse_qemu(const char *text, size_t len, const char *name,
+                         struct virt_tree *out, struct img_error *err);
 /* Zeroed is empty. */
 void virt_tree_fini(struct virt_tree *tree);
 

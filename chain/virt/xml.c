@@ -21,6 +21,9 @@
 #include "tree.h"
 #include "xml_library.h"
 
+#define QEMU_NAMESPACE "http://libvirt.org/schemas/domain/qemu/1.0"
+#define QEMU_PREFIX "qemu:"
+
 struct maker {
     const struct virt_xml_library *lib;
     xmlParserCtxtPtr parser;
@@ -31,6 +34,7 @@ struct maker {
     size_t elements_nr, attributes_nr, namespaces_nr;
     struct virt_bytes text; /* since the last tag */
     struct img_error *err;
+    bool wants_qemu; /* its namespace is none of those that are left out */
     bool is_failed;
 };
 
@@ -92,12 +96,14 @@ static const char *put(char **at, const char *text, size_t len)
     return copy;
 }
 
-/* An element with its attributes, all in one piece of memory. */
-static struct virt_node *make_node(const xmlChar *name, size_t nr,
-                                   const xmlChar *const *fives,
+/* An element with its attributes, all in one piece of memory. PREFIX and NAME
+   are its name. */
+static struct virt_node *make_node(const char *prefix, const xmlChar *name,
+                                   size_t nr, const xmlChar *const *fives,
                                    struct img_error *err)
 {
-    size_t name_len = strlen(as_text(name)), strings_len = name_len + 1;
+    size_t prefix_len = strlen(prefix), name_len = strlen(as_text(name));
+    size_t strings_len = prefix_len + name_len + 1;
     size_t fixed_len =
         sizeof(struct virt_node) + nr * sizeof(struct virt_attribute);
     struct virt_node *node;
@@ -114,7 +120,10 @@ static struct virt_node *make_node(const xmlChar *name, size_t nr,
         return NULL;
     }
     at = (char *)node + fixed_len;
-    node->name = put(&at, as_text(name), name_len);
+    node->name = at;
+    memcpy(at, prefix, prefix_len);
+    at += prefix_len;
+    (void)put(&at, as_text(name), name_len);
     node->attributes_nr = nr;
     for (size_t i = 0; i < nr; i++) {
         const xmlChar *const *five = fives + FIVE * i;
@@ -174,6 +183,8 @@ static void on_start(void *opaque, const xmlChar *name, const xmlChar *prefix,
 {
     struct maker *maker = opaque;
     size_t nr = (size_t)attributes_nr;
+    bool is_qemu =
+        maker->wants_qemu && uri && strcmp(as_text(uri), QEMU_NAMESPACE) == 0;
     struct virt_node *node;
 
     (void)prefix, (void)namespaces, (void)defaulted_nr;
@@ -184,11 +195,12 @@ static void on_start(void *opaque, const xmlChar *name, const xmlChar *prefix,
     if (maker->at) {
         maker->at->is_mixed = true;
     }
-    if (maker->foreign_depth > 0 || uri) {
+    if (maker->foreign_depth > 0 || (uri && !is_qemu)) {
         maker->foreign_depth++;
         return;
     }
-    node = make_node(name, nr, (const xmlChar *const *)attributes, maker->err);
+    node = make_node(is_qemu ? QEMU_PREFIX : "", name, nr,
+                     (const xmlChar *const *)attributes, maker->err);
     if (!node) {
         stop(maker);
         return;
@@ -304,10 +316,11 @@ static void set_callbacks(xmlSAXHandler *callbacks)
     callbacks->serror = on_error;
 }
 
-static int make_tree(const char *text, size_t len, struct virt_tree *tree,
-                     struct img_error *err)
+static int make_tree(const char *text, size_t len, bool wants_qemu,
+                     struct virt_tree *tree, struct img_error *err)
 {
-    IMG_AUTO(fini_maker) struct maker maker = {.tree = tree, .err = err};
+    IMG_AUTO(fini_maker)
+    struct maker maker = {.tree = tree, .wants_qemu = wants_qemu, .err = err};
     xmlParserCtxtPtr parser;
 
     if (virt_xml_library(&maker.lib, err) < 0) {
@@ -351,14 +364,28 @@ static int check_text(const char *text, size_t len, struct img_error *err)
     return virt_tags_check(text, len, err);
 }
 
-int virt_tree_parse(const char *text, size_t len, const char *name,
-                    struct virt_tree *out, struct img_error *err)
+/* NAME: for errors. */
+static int parse(const char *text, size_t len, const char *name,
+                 bool wants_qemu, struct virt_tree *out, struct img_error *err)
 {
     memset(out, 0, sizeof(*out));
-    if (check_text(text, len, err) < 0 || make_tree(text, len, out, err) < 0) {
+    if (check_text(text, len, err) < 0 ||
+        make_tree(text, len, wants_qemu, out, err) < 0) {
         virt_tree_fini(out);
         img_error_set_path(err, name);
         return -1;
     }
     return 0;
+}
+
+int virt_tree_parse(const char *text, size_t len, const char *name,
+                    struct virt_tree *out, struct img_error *err)
+{
+    return parse(text, len, name, false, out, err);
+}
+
+int virt_tree_parse_qemu(const char *text, size_t len, const char *name,
+                         struct virt_tree *out, struct img_error *err)
+{
+    return parse(text, len, name, true, out, err);
 }

@@ -25,6 +25,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+import saved_bases  # noqa: E402
 import saved_edits  # noqa: E402
 from libvirtd import QEMU_CONF, Disk, Failed, Libvirtd, missing  # noqa: E402
 
@@ -242,6 +243,25 @@ def check_edits(virt, folder):
         print(f"virsh: {said}, imgchain: {verdict}: {number}")
 
 
+def check_bases(virt, folder):
+    """Changes of other domains, with an answer for each."""
+    wrong, number = [], 0
+    for text, edits, wanted in saved_bases.groups():
+        base = saved_edits.image(text)
+        theirs = saved_edits.ask_virsh(virt, folder, base, edits)
+        ours = saved_edits.ask_imgchain(folder, base, edits)
+        number += len(edits)
+        for name, said in wanted.items():
+            if ours[name] != said.rstrip("*"):
+                wrong.append(f"{name}: {ours[name]}, not {said}")
+            if bool(theirs[name]) != (said == "refused"):
+                wrong.append(f"{name}: {said}, and virsh: "
+                             f"{theirs[name] or 'takes it'}")
+    if wrong:
+        raise Failed("\n".join(wrong))
+    print(f"{number} changes of other domains")
+
+
 def check_written(virt, folder):
     """What was asked for is what virsh reads afterwards."""
     path = os.path.join(folder, "written.save")
@@ -265,6 +285,7 @@ def run(folder):
     with Libvirtd(os.path.join(folder, "virt")) as virt:
         check_hostile(virt, folder)
         check_edits(virt, folder)
+        check_bases(virt, folder)
         check_written(virt, folder)
         check_trips(virt, folder)
 

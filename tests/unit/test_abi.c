@@ -55,6 +55,14 @@ START_TEST(what_is_free)
          DOMAIN("<clock offset='localtime'/>"));
     same(DEVICES("<graphics type='vnc'/>"),
          DEVICES("<graphics type='spice'><listen type='none'/></graphics>"));
+    same(DEVICES("<video/>"), DEVICES("<video/><graphics type='vnc'/>"));
+    same(DEVICES("<input><source dev='/a'/></input>"),
+         DEVICES("<input><source dev='/b'/></input>"));
+    same(DEVICES("<memory><source><nodemask>0</nodemask></source></memory>"),
+         DEVICES("<memory><source><nodemask>1</nodemask></source></memory>"));
+    same(DISK("<driver cache='none'/>" VDA), DISK("<driver/>" VDA));
+    same(DISK("<driver cache='directsync'/>" VDA),
+         DISK("<driver cache='writethrough'/>" VDA));
     same(DEVICES("<emulator>/a</emulator>"),
          DEVICES("<emulator>/b</emulator>"));
     same(
@@ -100,14 +108,39 @@ START_TEST(the_same_in_other_words)
 }
 END_TEST
 
+#define SERIAL "<serial type='pty'/>"
+#define CONSOLE(type, port)                                                    \
+    "<console type='" type "'><target type='serial' port='" port "'/></"       \
+    "console>"
+
 START_TEST(what_libvirt_makes_up)
 {
     same(DEVICES(""), DEVICES("<controller type='pci' index='0' "
                               "model='pci-root'/>"
                               "<input type='mouse' bus='ps2'/>"
-                              "<input type='keyboard' bus='ps2'/>"
-                              "<console type='pty'><target type='serial' "
-                              "port='0'/></console>"));
+                              "<input type='keyboard' bus='ps2'/>"));
+    same(DEVICES(""),
+         DEVICES("<controller type='usb' index='0' model='piix3-uhci'>"
+                 "<address type='pci' bus='0x00' slot='0x01' "
+                 "function='0x2'/></controller>"
+                 "<controller type='pci' index='0' model='pci-root'/>"));
+    same(DEVICES(SERIAL), DEVICES(SERIAL CONSOLE("pty", "0")));
+    /* Where there is no serial port, the console is one. */
+    differ(DEVICES(""), DEVICES(CONSOLE("pty", "0")),
+           "! Target console is new, source has none\n");
+    differ(DEVICES(SERIAL CONSOLE("pty", "0")),
+           DEVICES(SERIAL CONSOLE("pty", "0") CONSOLE("pty", "1")),
+           "! Target console 2 is new, source has none\n");
+    differ(DEVICES(SERIAL CONSOLE("pty", "0")),
+           DEVICES(SERIAL CONSOLE("pty", "0") CONSOLE("null", "1")),
+           "! Target console 2 is new, source has none\n");
+    /* With something said of it, it is not what libvirt makes up. */
+    differ(DEVICES("<controller type='pci' index='0' model='pcie-root'>"
+                   "<pcihole64>1</pcihole64></controller>"),
+           DEVICES(""), "! Target controller is left out, source has it\n");
+    differ(DEVICES(""), DEVICES("<graphics type='vnc'/>"),
+           "! Target graphics would bring a display device, which the guest "
+           "has none of\n");
     differ(DEVICES(""),
            DEVICES("<input type='mouse' bus='ps2'/>"
                    "<input type='mouse' bus='ps2'/>"),
@@ -157,6 +190,126 @@ START_TEST(what_must_stay)
 }
 END_TEST
 
+START_TEST(memory_devices)
+{
+    differ(DEVICES("<memory><source><path>/a</path></source></memory>"),
+           DEVICES("<memory><source><path>/b</path></source></memory>"),
+           "? Target memory source path '/b' does not match source '/a'\n");
+    differ(DEVICES("<memory><source/></memory>"),
+           DEVICES("<memory><source><pmem/></source></memory>"),
+           "! Target memory source pmem is new, source has none\n");
+    differ(DEVICES("<memory><source><alignsize unit='KiB'>2</alignsize>"
+                   "</source></memory>"),
+           DEVICES("<memory><source><alignsize unit='MiB'>2</alignsize>"
+                   "</source></memory>"),
+           "! Target memory source alignsize '2' does not match source '2'\n");
+    differ(DEVICES("<memory><alias name='ua-a'/></memory>"),
+           DEVICES("<memory><alias name='ua-b'/></memory>"),
+           "! Target memory alias name 'ua-b' does not match source 'ua-a'\n");
+    differ(DEVICES("<shmem name='s'><alias name='ua-a'/></shmem>"),
+           DEVICES("<shmem name='s'><alias name='ua-b'/></shmem>"),
+           "? Target shmem alias name 'ua-b' does not match source 'ua-a'\n");
+    same(DEVICES("<memory><target><block unit='KiB'>2048</block></target>"
+                 "</memory>"),
+         DEVICES("<memory><target><block unit='MiB'>2</block></target>"
+                 "</memory>"));
+    differ(DEVICES("<memory><target><requested unit='KiB'>2</requested>"
+                   "</target></memory>"),
+           DEVICES("<memory><target><requested unit='b'>2</requested>"
+                   "</target></memory>"),
+           "! Target memory target requested '2' does not match source '2'\n");
+    differ(DEVICES("<memory><target><label><size unit='KiB'>2</size></label>"
+                   "</target></memory>"),
+           DEVICES("<memory><target><label><size unit='MiB'>2</size></label>"
+                   "</target></memory>"),
+           "! Target memory target label size '2' does not match source "
+           "'2'\n");
+}
+END_TEST
+
+START_TEST(lengths)
+{
+    same(DEVICES("<shmem><size unit='M'>4</size></shmem>"),
+         DEVICES("<shmem><size unit='KiB'>4096</size></shmem>"));
+    same(DOMAIN("<features><smm><tseg unit='MiB'>48</tseg></smm></features>"),
+         DOMAIN("<features><smm><tseg unit='KiB'>49152</tseg></smm>"
+                "</features>"));
+    /* It is in MiB where nothing is said, and that of shmem in bytes. */
+    differ(DOMAIN("<features><smm><tseg unit='KiB'>48</tseg></smm></features>"),
+           DOMAIN("<features><smm><tseg>48</tseg></smm></features>"),
+           "! Target domain features smm tseg '48' does not match source "
+           "'48'\n");
+    differ(DEVICES("<shmem><size unit='b'>4095</size></shmem>"),
+           DEVICES("<shmem><size unit='b'>4096</size></shmem>"),
+           "! Target shmem size '4096' does not match source '4095'\n");
+}
+END_TEST
+
+#define CARD(type) DEVICES("<interface type='" type "'/>")
+
+START_TEST(interfaces)
+{
+    same(CARD("user"), CARD("ethernet"));
+    differ(CARD("user"), CARD("hostdev"),
+           "! Target interface type 'hostdev' does not match source 'user'\n");
+    differ(CARD("hostdev"), CARD("user"),
+           "! Target interface type 'user' does not match source 'hostdev'\n");
+    differ(CARD("vdpa"), CARD("hostdev"),
+           "! Target interface type 'hostdev' does not match source 'vdpa'\n");
+    differ(CARD("user"), CARD("vdpa"),
+           "? Target interface type 'vdpa' does not match source 'user'\n");
+    differ(CARD("vhostuser"), CARD("ethernet"),
+           "? Target interface type 'ethernet' does not match source "
+           "'vhostuser'\n");
+}
+END_TEST
+
+#define SLOT(slot) DISK(VDA "<address type='pci' slot='" slot "'/>")
+
+START_TEST(octal_numbers)
+{
+    same(SLOT("07"), SLOT("0x7"));
+    differ(SLOT("0x0a"), SLOT("010"),
+           "! Target disk vda address slot '010' does not match source "
+           "'0x0a'\n");
+    differ(SLOT("10"), SLOT("010"),
+           "! Target disk vda address slot '010' does not match source "
+           "'10'\n");
+    same(SLOT("010"), SLOT("010"));
+}
+END_TEST
+
+#define BOOT(order) "<boot order='" order "'/>"
+
+START_TEST(what_libvirt_refuses_outright)
+{
+    differ(DEVICES("<disk><target dev='vda'/>" BOOT(
+               "1") "</disk>"
+                    "<disk><target dev='vdb'/></disk>"),
+           DEVICES("<disk><target dev='vda'/>" BOOT(
+               "1") "</disk>"
+                    "<disk><target dev='vdb'/>" BOOT("1") "</disk>"),
+           "! Target disk vdb has the boot order of another device\n");
+    differ(DOMAIN("<os><boot dev='hd'/></os><devices><disk>" VDA
+                  "</disk></devices>"),
+           DOMAIN("<os><boot dev='hd'/></os><devices><disk>" VDA BOOT(
+               "1") "</disk></devices>"),
+           "! Target disk vda has a boot order, and <os> has one, too\n");
+    differ(DOMAIN("<iothreads>1</iothreads><devices><disk><driver "
+                  "iothread='1'/>" VDA "</disk></devices>"),
+           DEVICES("<disk><driver iothread='1'/>" VDA "</disk>"),
+           "! Target disk vda is in an I/O thread that there is not\n");
+    differ(DISK(VDA "<readonly/>"), DISK(VDA "<readonly/><transient/>"),
+           "! Target disk vda is transient, which a read-only disk cannot "
+           "be\n");
+    same(DISK(VDA), DISK(VDA "<transient/>"));
+    differ(DEVICES("<channel type='spicevmc'/><graphics type='spice'/>"
+                   "<video/>"),
+           DEVICES("<channel type='spicevmc'/><video/>"),
+           "! Target channel needs a SPICE display\n");
+}
+END_TEST
+
 START_TEST(what_is_not_known)
 {
     differ(DOMAIN(""), DOMAIN("<novelty/>"),
@@ -179,6 +332,19 @@ START_TEST(what_the_guest_sees)
     differ(DEVICES("<interface type='user'><driver queues='2'/></interface>"),
            DEVICES("<interface type='user'/>"),
            "? Target interface driver queues is left out, source has '2'\n");
+    differ(DISK("<driver cache='none'/>" VDA),
+           DISK("<driver cache='writethrough'/>" VDA),
+           "? Target disk vda driver cache 'writethrough' does not match "
+           "source 'none'\n");
+    differ(DISK("<driver cache='directsync'/>" VDA), DISK("<driver/>" VDA),
+           "? Target disk vda driver cache is left out, source has "
+           "'directsync'\n");
+    differ(DOMAIN("<os><loader>/a</loader></os>"), DOMAIN("<os/>"),
+           "? Target domain os loader is left out, source has '/a'\n");
+    differ(DOMAIN("<os/>"), DOMAIN("<os><loader>/a</loader></os>"),
+           "? Target domain os loader '/a' is new, source has none\n");
+    same(DOMAIN("<os><loader>/a</loader></os>"),
+         DOMAIN("<os><loader>/b</loader></os>"));
     same(DISK(VDA "<blockio logical_block_size='512'/>"),
          DISK(VDA "<blockio\nlogical_block_size=\"512\"></blockio>"));
     /* Those that break come first. */
@@ -191,7 +357,7 @@ END_TEST
 
 START_TEST(what_has_no_sense)
 {
-    differ(DEVICES(""), DEVICES("<graphics type='x'/>"),
+    differ(DEVICES("<video/>"), DEVICES("<video/><graphics type='x'/>"),
            "! Target graphics type 'x' is none that libvirt knows\n");
     differ(DEVICES("<graphics type='vnc'/>"), DEVICES("<graphics/>"),
            "! Target graphics type is missing\n");
@@ -224,6 +390,30 @@ START_TEST(what_has_no_sense)
            DOMAIN("<cpu><numa><cell memory='2' unit='MiB'/></numa></cpu>"),
            "! Target domain cpu numa cell memory '2' does not match source "
            "'2'\n");
+}
+END_TEST
+
+#define Q(inside)                                                              \
+    "<domain xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'>" inside     \
+    "</domain>"
+#define ARGUMENT(value)                                                        \
+    "<q:commandline><q:arg value='" value "'/></q:commandline>"
+
+START_TEST(qemu_namespace)
+{
+    differ(Q(ARGUMENT("-a")), Q(ARGUMENT("-b")),
+           "? Target domain qemu:commandline does not match source\n");
+    differ(Q(""), Q("<q:override/>"),
+           "? Target domain qemu:override is new, source has none\n");
+    differ(Q(ARGUMENT("-a")), Q(""),
+           "? Target domain qemu:commandline is left out, source has it\n");
+    same(Q(ARGUMENT("-a")),
+         "<domain xmlns:z='http://libvirt.org/schemas/domain/qemu/1.0'>"
+         "<z:commandline><z:arg value='-a'/></z:commandline></domain>");
+    same(Q("<q:deprecation behavior='omit'/>"), Q(""));
+    /* Another namespace is nobody's; nor is QEMU's in metadata. */
+    same(Q("<y xmlns='http://y/'/>"), Q(""));
+    same(Q("<metadata>" ARGUMENT("-a") "</metadata>"), Q("<metadata/>"));
 }
 END_TEST
 
@@ -263,4 +453,6 @@ END_TEST
 
 UNIT_SUITE("abi", what_is_free, the_same_in_other_words, what_libvirt_makes_up,
            what_must_stay, what_is_not_known, what_the_guest_sees,
-           what_has_no_sense, many_differences, no_domain)
+           what_has_no_sense, memory_devices, lengths, interfaces,
+           octal_numbers, what_libvirt_refuses_outright, qemu_namespace,
+           many_differences, no_domain)
