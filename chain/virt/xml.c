@@ -120,9 +120,8 @@ static struct virt_node *make_node(const char *prefix, const xmlChar *name,
         return NULL;
     }
     at = (char *)node + fixed_len;
-    node->name = at;
-    memcpy(at, prefix, prefix_len);
-    at += prefix_len;
+    node->name = put(&at, prefix, prefix_len);
+    at--; /* NAME goes on where PREFIX ends */
     (void)put(&at, as_text(name), name_len);
     node->attributes_nr = nr;
     for (size_t i = 0; i < nr; i++) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "message.h"
@@ -103,7 +104,11 @@ static void run_fini(struct run *run)
 static bool is_saved_image(const char *path)
 {
     char magic[12] = "";
-    FILE *file = fopen(path, "rbe");
+    struct stat stat_buf;
+    /* What a pipe has to say is said once. */
+    FILE *file = stat(path, &stat_buf) == 0 && S_ISREG(stat_buf.st_mode)
+                     ? fopen(path, "rbe")
+                     : NULL;
     bool is_one = file &&
                   fread(magic, 1, sizeof(magic), file) == sizeof(magic) &&
                   memcmp(magic, "LibvirtQemud", sizeof(magic)) == 0;
@@ -114,6 +119,11 @@ static bool is_saved_image(const char *path)
     return is_one;
 }
 
+static bool is_missing(const char *path)
+{
+    return strcmp(path, "-") != 0 && access(path, F_OK) < 0;
+}
+
 /* FILE XML; or FILE..., when there are options that say what changes. */
 static void sort_operands(struct run *run, char **operands, int nr)
 {
@@ -122,7 +132,8 @@ static void sort_operands(struct run *run, char **operands, int nr)
 
     run->files = operands;
     run->nr = (size_t)nr;
-    if (nr == 2 && !(is_said && is_saved_image(operands[1]))) {
+    if (nr == 2 && !(is_said && (is_saved_image(operands[1]) ||
+                                 is_missing(operands[1])))) {
         run->xml_path = operands[1];
         run->nr = 1;
     }
@@ -199,6 +210,17 @@ static int read_xml(struct run *run, struct img_error *err)
 
 /* ---- Doing it. */
 
+/* What a killed run has left comes first; a dry run only tells it. */
+static int settle(const struct run *run, const char *path,
+                  struct img_error *err)
+{
+    if (run->values->change.dry_run) {
+        saved_tell_pending(path);
+        return 0;
+    }
+    return saved_settle(path, err);
+}
+
 static int make_plans(struct run *run, struct img_error *err)
 {
     const struct common_values *common = &run->values->change.common;
@@ -210,9 +232,9 @@ static int make_plans(struct run *run, struct img_error *err)
     for (size_t i = 0; i < run->nr; i++) {
         struct saved_plan *plan = &run->plans[i];
 
-        if ((!run->values->change.dry_run &&
-             saved_settle(run->files[i], err) < 0) ||
-            saved_plan_read(run->files[i], common, plan, err) < 0 ||
+        if (settle(run, run->files[i], err) < 0 ||
+            saved_plan_read(run->files[i], common, !run->values->change.dry_run,
+                            plan, err) < 0 ||
             saved_plan_make(plan, &run->wish, common, err) < 0) {
             return -1;
         }

@@ -28,8 +28,9 @@ const struct option_spec saved_edit_options[] = {
 
 /* The text while it is edited; secrets are in it. */
 struct draft {
+    const char *original; /* what stood in it */
     char *path;
-    char *text;
+    char *text; /* what stands in it now */
     size_t len;
     bool is_kept; /* it is left to the user */
 };
@@ -110,9 +111,16 @@ static int draft_read(struct draft *draft, struct img_error *err)
                        : -1;
 }
 
-/* Try to make what is in DRAFT of the image; the reason stands on stderr. */
-static int attempt(const struct saved_change_values *values, const char *path,
-                   const struct draft *draft, struct saved_plan *plan)
+enum outcome {
+    TAKEN,
+    REFUSED, /* the reason stands on stderr */
+    LATE,    /* another has changed the image: REFUSED for good */
+};
+
+/* Try to make what is in DRAFT of the image. */
+static enum outcome attempt(const struct saved_change_values *values,
+                            const char *path, const struct draft *draft,
+                            struct saved_plan *plan)
 {
     const struct common_values *common = &values->change.common;
     const struct saved_wish wish = {
@@ -123,23 +131,33 @@ static int attempt(const struct saved_change_values *values, const char *path,
         .paused = values->paused,
         .force = values->force,
     };
+    char shown[IMG_ERROR_PATH_MAX];
     struct img_error err;
 
-    if (saved_plan_read(path, common, plan, &err) < 0 ||
-        saved_plan_make(plan, &wish, common, &err) < 0) {
+    if (saved_plan_read(path, common, true, plan, &err) < 0) {
         message_error(&err);
-        return -1;
+        return REFUSED;
+    }
+    if (strcmp(plan->saved->xml, draft->original) != 0) {
+        img_escape(path, strlen(path), shown, sizeof(shown));
+        message_failed("%s: its XML was changed while this one was edited",
+                       shown);
+        return LATE;
+    }
+    if (saved_plan_make(plan, &wish, common, &err) < 0) {
+        message_error(&err);
+        return REFUSED;
     }
     if (!saved_plan_is_accepted(plan)) {
         saved_tell_refusal(plan);
-        return -1;
+        return REFUSED;
     }
     saved_tell_warnings(plan);
     if (saved_plan_write(plan, 1, &err) < 0) {
         message_error(&err);
-        return -1;
+        return REFUSED;
     }
-    return 0;
+    return TAKEN;
 }
 
 /* 'y': edit again; 'f': force; 'n', the end of input: give up. */
@@ -171,10 +189,23 @@ static char ask(bool can_force)
     }
 }
 
+static bool is_unchanged(struct draft *draft)
+{
+    struct img_error ignored;
+
+    return draft_read(draft, &ignored) == 0 && draft->text &&
+           draft->len == strlen(draft->original) &&
+           memcmp(draft->text, draft->original, draft->len) == 0;
+}
+
 static int give_up(struct draft *draft)
 {
     char shown[IMG_ERROR_PATH_MAX];
 
+    if (is_unchanged(draft)) {
+        message_failed("the image is as it was");
+        return EXIT_FAILED;
+    }
     draft->is_kept = true;
     img_escape(draft->path, strlen(draft->path), shown, sizeof(shown));
     message_failed("the image is as it was; the edited XML is kept in %s",
@@ -191,7 +222,7 @@ static int edit(struct saved_change_values *values, const char *path,
     for (;;) {
         struct saved_plan plan = {.path = NULL};
         struct img_error err;
-        int rc;
+        enum outcome outcome;
         char answer;
 
         if ((is_asked && saved_editor_run(draft->path, &err) < 0) ||
@@ -199,15 +230,17 @@ static int edit(struct saved_change_values *values, const char *path,
             message_error(&err);
             return give_up(draft);
         }
-        rc = attempt(values, path, draft, &plan);
-        if (rc == 0) {
+        outcome = attempt(values, path, draft, &plan);
+        if (outcome == TAKEN) {
             saved_show_plans(out, &values->change, &plan, 1);
         }
         saved_plan_fini(&plan);
-        if (rc == 0) {
+        if (outcome == TAKEN) {
             return change_finish(&values->change, out);
         }
-        answer = isatty(STDIN_FILENO) ? ask(!values->force) : 'n';
+        answer = outcome == REFUSED && isatty(STDIN_FILENO)
+                     ? ask(!values->force)
+                     : 'n';
         if (answer == 'n') {
             return give_up(draft);
         }
@@ -236,5 +269,6 @@ int cmd_saved_edit(void *opaque, char **operands, int nr)
         draft_make(&draft, saved->xml, &err) < 0) {
         return session_fail(&err, EXIT_FAILED);
     }
+    draft.original = saved->xml;
     return edit(values, operands[0], &draft, out);
 }

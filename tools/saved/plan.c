@@ -54,10 +54,11 @@ static int load(struct img_file *file, struct saved_plan *plan,
 }
 
 int saved_plan_read(const char *path, const struct common_values *common,
-                    struct saved_plan *out, struct img_error *err)
+                    bool writable, struct saved_plan *out,
+                    struct img_error *err)
 {
     struct img_open_options options = {
-        .lock = IMG_LOCK_NONE, .writable = true, .roots = common->roots};
+        .lock = IMG_LOCK_NONE, .writable = writable, .roots = common->roots};
     IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
 
     memset(out, 0, sizeof(*out));

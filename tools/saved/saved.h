@@ -74,9 +74,11 @@ struct saved_plan {
     bool is_failed;
 };
 
-/* The image PATH, and nothing asked of it yet. */
+/* The image PATH, and nothing asked of it yet. WRITABLE: it is to be written,
+   which is found out now. */
 int saved_plan_read(const char *path, const struct common_values *common,
-                    struct saved_plan *out, struct img_error *err);
+                    bool writable, struct saved_plan *out,
+                    struct img_error *err);
 /* Work out what WISH makes of it, and judge that, into its report. */
 int saved_plan_make(struct saved_plan *plan, const struct saved_wish *wish,
                     const struct common_values *common, struct img_error *err);
@@ -124,8 +126,9 @@ void saved_free(struct chain_saved **saved);
 /* ---- editor.c */
 
 /*
- * Let the user change the file PATH, by $VISUAL, $EDITOR or vi. IMG_SYSTEM: it
- * cannot be started, or did not end well.
+ * Let the user change the file PATH, by $VISUAL, $EDITOR or vi; Ctrl-C is the
+ * editor's meanwhile. What ends this process removes PATH, in which there are
+ * secrets. IMG_SYSTEM: the editor cannot be started, or did not end well.
  */
 int saved_editor_run(const char *path, struct img_error *err);
 
