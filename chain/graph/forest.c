@@ -43,6 +43,7 @@ void chain_forest_free(struct chain_forest *forest)
         free(node->path);
         free(node->backing_name);
         free(node->backing_format);
+        free(node->data_path);
         free(node->why);
     }
     free(forest->nodes);

@@ -7,6 +7,7 @@
 
 #include <chain/chain.h>
 #include <chain/formats.h>
+#include <chain/name.h>
 #include <img/image.h>
 #include <img/memory.h>
 #include <search.h>
@@ -119,7 +120,11 @@ static int note_header(struct chain_forest_node *node, struct chain *chain,
             return -1;
         }
     }
-    return 0;
+    if (image->data_file_name) {
+        node->data_path =
+            chain_name_join(node->path, image->data_file_name, err);
+    }
+    return image->data_file_name && !node->data_path ? -1 : 0;
 }
 
 static int note_failure(struct chain_forest_node *node,

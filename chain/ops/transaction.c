@@ -87,7 +87,10 @@ int chain_change_stamp(struct chain_change *change, struct img_error *err)
     }
     if (!S_ISREG(st.st_mode)) {
         return fail_path(change->path, IMG_USAGE,
-                         "is no regular file, expected one", err);
+                         S_ISLNK(st.st_mode)
+                             ? "is a symbolic link: name the file itself"
+                             : "is no regular file, expected one",
+                         err);
     }
     change->dev = st.st_dev;
     change->ino = st.st_ino;

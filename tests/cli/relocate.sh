@@ -76,6 +76,25 @@ says()
     grep -qxF "imgchain: $1" "$test_dir/stderr" || fail "no message: $1"
 }
 
+# Only what is the domain's own.
+other=00000000-0000-4000-8000-000000000009
+sed "s|-000000000001|-000000000009|" s1.xml >s9.xml
+run metadata relocate --domain web.xml --snapshots s9.xml --to new
+expect_exit 1
+expect_stderr <<<'imgchain: s9.xml: is a snapshot of another domain'
+sed "/<uuid>/d; s|<name>web one<|<name>web two<|" s1.xml >s9.xml
+run metadata relocate --domain web.xml --snapshots s9.xml --to new
+expect_exit 1
+expect_stderr <<<'imgchain: s9.xml: is a snapshot of another domain'
+cat >c9.xml <<XML
+<domaincheckpoint><name>c</name><creationTime>1</creationTime>
+<domain><uuid>$other</uuid></domain></domaincheckpoint>
+XML
+run metadata relocate --domain web.xml --checkpoints c9.xml --to new
+expect_exit 1
+expect_stderr <<<'imgchain: c9.xml: is a checkpoint of another domain'
+rm s9.xml c9.xml
+
 # A dry run tells, and writes nothing.
 words=(metadata relocate --domain web.xml --snapshots s1.xml --to new)
 remember
@@ -147,6 +166,29 @@ says "$PWD/old/other.qcow2: is an overlay of $PWD/old/a.qcow2, which \
 is to be moved away, and is not moved itself: copy (without --move), or \
 --allow-outside"
 rm old/other.qcow2
+# Nor an overlay in the new folder, nor the data file of another image.
+for folder in new xml; do
+    qemu-img create -q -f qcow2 -b "$PWD/old/a.qcow2" -F qcow2 \
+        $folder/other.qcow2
+    run "${words[@]}" --move --xml-to xml
+    expect_exit 1
+    says "$PWD/$folder/other.qcow2: is an overlay of $PWD/old/a.qcow2, which \
+is to be moved away, and is not moved itself: copy (without --move), or \
+--allow-outside"
+    rm $folder/other.qcow2
+done
+truncate -s 1M old/disk.raw
+qemu-img create -q -f qcow2 -o "data_file=$PWD/old/disk.raw" \
+    old/keeper.qcow2 1M
+sed "s|qcow2'/> <source file='$PWD/old/top.qcow2'|raw'/>\
+<source file='$PWD/old/disk.raw'|" web.xml >raw.xml
+run metadata relocate --domain raw.xml --to new --disk vda --move
+expect_exit 1
+grep -q "^imgchain: $PWD/old/keeper.qcow2: has its data in .*disk.raw, which \
+is to be moved away, and is not moved itself: " "$test_dir/stderr" ||
+    fail "the data file of another image: $(cat "$test_dir/stderr")"
+[ -e old/disk.raw ] || fail 'the data file was moved'
+rm old/disk.raw old/keeper.qcow2 raw.xml
 qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 new/a.qcow2 2>/dev/null ||
     touch new/a.qcow2
 run "${words[@]}" --move

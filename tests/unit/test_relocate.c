@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <chain/transaction.h>
 #include <img/image.h>
 #include <img/roots.h>
 
@@ -94,6 +95,41 @@ START_TEST(test_names_recorded)
 END_TEST
 
 /* ---- Copies. */
+
+/* As it was before it was proved: what is written to a copy afterwards keeps
+   it from being removed. */
+START_TEST(test_found_as_proved)
+{
+    struct chain_relocation *relocation;
+    struct chain_transaction *transaction;
+    struct chain_change change = {.kind = CHAIN_CHANGE_REMOVE,
+                                  .path = "new/base"};
+
+    begin();
+    make_chain();
+    unit_ok(relocate(), &err);
+    chain_relocate_result_fini(&result);
+    unit_ok(chain_relocation_new(&request, &result, &relocation, &err), &err);
+    unit_ok(chain_relocation_look(relocation, &err), &err);
+    check_states(CHAIN_RELOCATED_FOUND);
+    const struct chain_relocated_found *found = &result.files[2].found;
+    change.dev = found->dev;
+    change.ino = found->ino;
+    change.old_len = found->len;
+    change.mtime_ns = found->mtime_ns;
+    unit_ok(chain_transaction_new(&transaction, &err), &err);
+    unit_ok(chain_transaction_add(transaction, &change, NULL, &err), &err);
+    chain_transaction_free(transaction, NULL);
+    unit_ok(chain_transaction_new(&transaction, &err), &err);
+    struct timespec later[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, "new/base", later, 0), 0);
+    unit_fails(chain_transaction_add(transaction, &change, NULL, &err), &err,
+               IMG_CHANGED, "was changed, or replaced, meanwhile");
+    chain_transaction_free(transaction, NULL);
+    chain_relocation_free(relocation);
+    end();
+}
+END_TEST
 
 static void check_bytes(const char *name, const char *source)
 {
@@ -444,9 +480,9 @@ START_TEST(test_who_is_to_be_alone_is_told_who_is_there)
 END_TEST
 
 UNIT_SUITE("relocate", test_names, test_names_taken, test_names_recorded,
-           test_copied_then_found, test_dry_run_proves, test_no_copy,
-           test_names_of_the_source, test_layers, test_folders, test_space,
-           test_cancelled, test_whole, test_each_file_once,
+           test_found_as_proved, test_copied_then_found, test_dry_run_proves,
+           test_no_copy, test_names_of_the_source, test_layers, test_folders,
+           test_space, test_cancelled, test_whole, test_each_file_once,
            test_one_format_for_a_file,
            test_made_elsewhere_with_another_beginning,
            test_who_is_to_be_alone_is_told_who_is_there)

@@ -191,7 +191,7 @@ START_TEST(test_plan_is_checked)
     ck_assert_int_eq(symlink("old", "x/link"), 0);
     patch.path = "x/link";
     unit_fails(chain_change_stamp(&patch, &err), &err, IMG_USAGE,
-               "is no regular file, expected one");
+               "is a symbolic link: name the file itself");
     chain_transaction_free(transaction, NULL);
     expect("doomed link old ", "patched ");
     end();

@@ -86,6 +86,9 @@ struct relocation {
 };
 
 /* relocate_read.c */
+/* Has XML that names UUID and NAME (each may be NULL) another domain? */
+bool relocate_is_other(const struct relocation *relocation, const char *uuid,
+                       const char *name);
 /* Read all documents. */
 int relocate_read(struct relocation *relocation, struct img_error *err);
 /* Is DISK one of those that are chosen? */

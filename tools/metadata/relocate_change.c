@@ -43,6 +43,41 @@ static int add_removal(struct relocation *relocation, const char *path,
                                        err);
 }
 
+static int fail_at(const char *path, enum img_code code, const char *text,
+                   struct img_error *err)
+{
+    img_fail(err, code, "%s", text);
+    img_error_set_path(err, path);
+    return -1;
+}
+
+/* The file at PATH holds TEXT, and is what CHANGE, which is about it, notes:
+   that is looked at first. */
+static int check_text(const char *path, const char *text,
+                      struct chain_change *change, struct img_error *err)
+{
+    const struct img_open_options options = {.lock = IMG_LOCK_NONE};
+    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
+    size_t len = strlen(text);
+    IMG_AUTO(img_free_ptr) char *found = img_calloc(len + 1, 1, err);
+
+    if (!found || chain_change_stamp(change, err) < 0 ||
+        img_file_open(path, &options, &file, err) < 0) {
+        return -1;
+    }
+    if (img_file_len(file) == len &&
+        img_file_read(file, found, len, 0, err) < 0) {
+        return -1;
+    }
+    return memcmp(found, text, len) == 0
+               ? 0
+               : fail_at(path, IMG_CHANGED,
+                         change->kind == CHAIN_CHANGE_REMOVE
+                             ? "is not the XML that was written"
+                             : "is not the XML that was read",
+                         err);
+}
+
 /* XML may hold passwords. */
 static int add_document(struct relocation *relocation,
                         const struct document *document, struct img_error *err)
@@ -57,7 +92,8 @@ static int add_document(struct relocation *relocation,
     change.data = document->new_text;
     change.len = strlen(document->new_text);
     change.mode = 0600;
-    if (!is_new && chain_change_stamp(&change, err) < 0) {
+    if (!is_new &&
+        check_text(document->file, document->text, &change, err) < 0) {
         return -1;
     }
     return chain_transaction_add(relocation->transaction, &change, NULL, err);
@@ -121,20 +157,14 @@ int relocate_do(struct relocation *relocation, struct img_error *err)
     }
     return chain_transaction_begin(relocation->transaction,
                                    relocate_tell_recovered, NULL, err) < 0 ||
-                   copy(relocation, err) < 0
+                   copy(relocation, err) < 0 ||
+                   /* Started meanwhile, it has read what is replaced. */
+                   relocate_check_daemon(relocation, err) < 0
                ? -1
                : chain_transaction_commit(relocation->transaction, err);
 }
 
 /* ---- Taking a copy back. */
-
-static int fail_at(const char *path, enum img_code code, const char *text,
-                   struct img_error *err)
-{
-    img_fail(err, code, "%s", text);
-    img_error_set_path(err, path);
-    return -1;
-}
 
 static int check_unused(const char *path, struct img_error *err)
 {
@@ -153,68 +183,79 @@ static int check_unused(const char *path, struct img_error *err)
                           : 0;
 }
 
-static int check_image(const struct chain_relocated *file,
-                       struct img_error *err)
+static int add_copy(struct relocation *relocation,
+                    const struct chain_relocated *file, struct img_error *err)
 {
-    return file->state != CHAIN_RELOCATED_FOUND
-               ? fail_at(file->to, IMG_NOT_FOUND,
-                         "is not there: expected the copy that is to be taken "
-                         "back",
-                         err)
-               : check_unused(file->to, err);
+    struct chain_change change = change_of(CHAIN_CHANGE_REMOVE, file->to);
+
+    if (file->state != CHAIN_RELOCATED_FOUND) {
+        return fail_at(file->to, IMG_NOT_FOUND,
+                       "is not there: expected the copy that is to be taken "
+                       "back",
+                       err);
+    }
+    /* What was proved, and not what has come there since. */
+    change.dev = file->found.dev;
+    change.ino = file->found.ino;
+    change.old_len = file->found.len;
+    change.mtime_ns = file->found.mtime_ns;
+    return check_unused(file->to, err) < 0
+               ? -1
+               : chain_transaction_add(relocation->transaction, &change, NULL,
+                                       err);
 }
 
-/* The file is the one that was written. */
-static int check_document(const struct document *document,
-                          struct img_error *err)
+static int add_written(struct relocation *relocation,
+                       const struct document *document, struct img_error *err)
 {
-    const struct img_open_options options = {.lock = IMG_LOCK_NONE};
-    IMG_AUTO(img_file_unref_ptr) struct img_file *file = NULL;
-    size_t len = strlen(document->new_text);
-    IMG_AUTO(img_free_ptr) char *text = img_calloc(len + 1, 1, err);
+    struct chain_change change =
+        change_of(CHAIN_CHANGE_REMOVE, document->new_file);
 
-    if (!text || img_file_open(document->new_file, &options, &file, err) < 0) {
-        return -1;
-    }
-    if (img_file_len(file) != len) {
-        return fail_at(document->new_file, IMG_CHANGED,
-                       "is not the XML that was written", err);
-    }
-    if (img_file_read(file, text, len, 0, err) < 0) {
-        return -1;
-    }
-    return memcmp(text, document->new_text, len) == 0
-               ? 0
-               : fail_at(document->new_file, IMG_CHANGED,
-                         "is not the XML that was written", err);
+    return check_text(document->new_file, document->new_text, &change, err) < 0
+               ? -1
+               : chain_transaction_add(relocation->transaction, &change, NULL,
+                                       err);
 }
 
-int relocate_undo(struct relocation *relocation, struct img_error *err)
+static int plan_undo(struct relocation *relocation, struct img_error *err)
 {
-    if (chain_transaction_new(&relocation->transaction, err) < 0) {
-        return -1;
-    }
     for (size_t i = 0; i < relocation->files.nr; i++) {
-        const struct chain_relocated *file = &relocation->files.files[i];
-
-        if (check_image(file, err) < 0 ||
-            add_removal(relocation, file->to, err) < 0) {
+        if (add_copy(relocation, &relocation->files.files[i], err) < 0) {
             return -1;
         }
     }
     for (size_t i = 0; i < relocation->documents_nr; i++) {
-        const struct document *document = &relocation->documents[i];
-
-        if (check_document(document, err) < 0 ||
-            add_removal(relocation, document->new_file, err) < 0) {
+        if (add_written(relocation, &relocation->documents[i], err) < 0) {
             return -1;
         }
+    }
+    return 0;
+}
+
+/* Again, when everything is ready. */
+static int check_all_unused(const struct relocation *relocation,
+                            struct img_error *err)
+{
+    for (size_t i = 0; i < relocation->files.nr; i++) {
+        if (check_unused(relocation->files.files[i].to, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int relocate_undo(struct relocation *relocation, struct img_error *err)
+{
+    if (chain_transaction_new(&relocation->transaction, err) < 0 ||
+        plan_undo(relocation, err) < 0) {
+        return -1;
     }
     if (relocation->values->change.dry_run) {
         return 0;
     }
     return chain_transaction_begin(relocation->transaction,
-                                   relocate_tell_recovered, NULL, err) < 0
+                                   relocate_tell_recovered, NULL, err) < 0 ||
+                   check_all_unused(relocation, err) < 0
                ? -1
                : chain_transaction_commit(relocation->transaction, err);
 }

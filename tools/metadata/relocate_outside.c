@@ -14,7 +14,7 @@
 #include "message.h"
 #include "relocate.h"
 
-/* ---- Overlays. */
+/* ---- Images that rely on it. */
 
 /* Is PATH a file that goes away: a source, or a copy that is taken back? */
 static bool is_going(const struct relocation *relocation, const char *path)
@@ -39,31 +39,51 @@ static bool is_going(const struct relocation *relocation, const char *path)
     return false;
 }
 
-/* NODE, an overlay of BACKING, would be left with nothing below it. */
-static int judge_overlay(const struct relocation *relocation,
-                         const struct chain_forest_node *node,
-                         const struct chain_forest_node *backing,
-                         struct img_error *err)
+/* NODE relies on the file at NEEDED, which goes away: WHAT says as what. */
+static int fail_needed(const struct relocation *relocation,
+                       const struct chain_forest_node *node, const char *what,
+                       const char *needed, struct img_error *err)
 {
     char shown[IMG_ERROR_PATH_MAX / 2], below[IMG_ERROR_PATH_MAX / 2];
 
+    img_escape(needed, strlen(needed), below, sizeof(below));
     if (relocation->values->allow_outside) {
         img_escape(node->path, strlen(node->path), shown, sizeof(shown));
-        img_escape(backing->path, strlen(backing->path), below, sizeof(below));
-        message_note("%s: is an overlay of %s, which goes away", shown, below);
+        message_note("%s: %s %s, which goes away", shown, what, below);
         return 0;
     }
-    img_escape(backing->path, strlen(backing->path), below, sizeof(below));
     img_fail(
         err, IMG_USAGE,
         relocation->values->undo
-            ? "is an overlay of %s, which is to be taken back, and is none "
-              "of the copies itself: expected nobody to rely on them"
-            : "is an overlay of %s, which is to be moved away, and is not "
-              "moved itself: copy (without --move), or --allow-outside",
-        below);
+            ? "%s %s, which is to be taken back, and is none of the copies "
+              "itself: expected nobody to rely on them"
+            : "%s %s, which is to be moved away, and is not moved itself: copy "
+              "(without --move), or --allow-outside",
+        what, below);
     img_error_set_path(err, node->path);
     return -1;
+}
+
+static int judge_node(const struct relocation *relocation,
+                      const struct chain_forest *forest,
+                      const struct chain_forest_node *node,
+                      struct img_error *err)
+{
+    const char *below = node->backing == CHAIN_FOREST_NONE
+                            ? NULL
+                            : chain_forest_at(forest, node->backing)->path;
+
+    if (is_going(relocation, node->path)) {
+        return 0;
+    }
+    if (below && is_going(relocation, below) &&
+        fail_needed(relocation, node, "is an overlay of", below, err) < 0) {
+        return -1;
+    }
+    return node->data_path && is_going(relocation, node->data_path)
+               ? fail_needed(relocation, node, "has its data in",
+                             node->data_path, err)
+               : 0;
 }
 
 static int judge_forest(const struct relocation *relocation,
@@ -71,16 +91,8 @@ static int judge_forest(const struct relocation *relocation,
                         struct img_error *err)
 {
     for (size_t i = 0; i < chain_forest_len(forest); i++) {
-        const struct chain_forest_node *node = chain_forest_at(forest, i);
-
-        if (node->backing == CHAIN_FOREST_NONE) {
-            continue;
-        }
-        const struct chain_forest_node *backing =
-            chain_forest_at(forest, node->backing);
-        if (is_going(relocation, backing->path) &&
-            !is_going(relocation, node->path) &&
-            judge_overlay(relocation, node, backing, err) < 0) {
+        if (judge_node(relocation, forest, chain_forest_at(forest, i), err) <
+            0) {
             return -1;
         }
     }
@@ -97,29 +109,71 @@ static char *folder_of(const char *path, struct img_error *err)
                            : img_strndup(path, (size_t)(slash - path), err);
 }
 
-static int add_folders(const struct relocation *relocation,
-                       struct chain_forest *forest, struct words *folders,
-                       struct img_error *err)
-{
-    for (size_t i = 0; i < relocation->files.nr; i++) {
-        const struct chain_relocated *file = &relocation->files.files[i];
-        char *folder =
-            folder_of(relocation->values->undo ? file->to : file->from, err);
-        bool is_known = false;
+struct search {
+    struct chain_forest *forest;
+    struct words folders; /* that are in it */
+};
 
-        for (size_t k = 0; folder && k < folders->nr; k++) {
-            is_known |= strcmp(folders->at[k], folder) == 0;
-        }
-        if (is_known) {
+/* FOLDER is taken; NULL is a failure. */
+static int add_folder(struct search *search, char *folder,
+                      struct img_error *err)
+{
+    for (size_t i = 0; folder && i < search->folders.nr; i++) {
+        if (strcmp(search->folders.at[i], folder) == 0) {
             free(folder);
-            continue;
+            return 0;
         }
-        if (words_push(folders, folder, err) < 0 ||
-            chain_forest_add(forest, folder, err) < 0) {
+    }
+    return words_push(&search->folders, folder, err) < 0
+               ? -1
+               : chain_forest_add(search->forest, folder, err);
+}
+
+/* Those of all disks, whether they are chosen or not. */
+static int add_disks(const struct relocation *relocation, struct search *search,
+                     struct img_error *err)
+{
+    const struct chain_virt_domain *domain = relocation->domain;
+
+    for (size_t i = 0; i < domain->disks_nr; i++) {
+        const struct chain_virt_source *source = &domain->disks[i].top.source;
+        struct stat st;
+
+        if (source->type == CHAIN_VIRT_SOURCE_FILE && source->path &&
+            stat(source->path, &st) == 0 && S_ISREG(st.st_mode) &&
+            add_folder(search, folder_of(source->path, err), err) < 0) {
             return -1;
         }
     }
-    return chain_forest_link(forest, err);
+    return 0;
+}
+
+/* Overlays of a domain often lie in another folder than its bases, and where
+   it goes to some may be already. */
+static int add_folders(const struct relocation *relocation,
+                       struct search *search, struct img_error *err)
+{
+    const char *const new_folders[] = {relocation->to, relocation->xml_to};
+
+    for (size_t i = 0; i < relocation->files.nr; i++) {
+        const struct chain_relocated *file = &relocation->files.files[i];
+
+        if (add_folder(search, folder_of(file->from, err), err) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < sizeof(new_folders) / sizeof(new_folders[0]); i++) {
+        const char *folder = new_folders[i];
+
+        if (folder &&
+            add_folder(search, img_strndup(folder, strlen(folder), err), err) <
+                0) {
+            return -1;
+        }
+    }
+    return add_disks(relocation, search, err) < 0
+               ? -1
+               : chain_forest_link(search->forest, err);
 }
 
 int relocate_check_outside(const struct relocation *relocation,
@@ -130,20 +184,19 @@ int relocate_check_outside(const struct relocation *relocation,
         .force_share = true,
         .allow_probe = true,
     };
-    struct chain_forest *forest;
-    struct words folders = {NULL, 0};
+    struct search search = {NULL, {NULL, 0}};
 
     if (!relocation->values->move && !relocation->values->undo) {
         return 0;
     }
-    if (chain_forest_new(&options, &forest, err) < 0) {
+    if (chain_forest_new(&options, &search.forest, err) < 0) {
         return -1;
     }
-    int rc = add_folders(relocation, forest, &folders, err) < 0
+    int rc = add_folders(relocation, &search, err) < 0
                  ? -1
-                 : judge_forest(relocation, forest, err);
-    words_fini(&folders);
-    chain_forest_free(forest);
+                 : judge_forest(relocation, search.forest, err);
+    words_fini(&search.folders);
+    chain_forest_free(search.forest);
     return rc;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is relocated: the documents, and what they name. See relocate.h. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -105,6 +106,66 @@ static int check_domain(const struct relocation *relocation,
     return 0;
 }
 
+/* Hyphens are libvirt's to place, and case says nothing. */
+static bool is_same_uuid(const char *a, const char *b)
+{
+    for (;; a++, b++) {
+        a += strspn(a, "- \n\t\r");
+        b += strspn(b, "- \n\t\r");
+        if (tolower((unsigned char)*a) != tolower((unsigned char)*b)) {
+            return false;
+        }
+        if (*a == '\0') {
+            return true;
+        }
+    }
+}
+
+bool relocate_is_other(const struct relocation *relocation, const char *uuid,
+                       const char *name)
+{
+    const struct chain_virt_domain *own = relocation->domain;
+
+    if (uuid && own->uuid) {
+        return !is_same_uuid(uuid, own->uuid);
+    }
+    return name && strcmp(name, own->name) != 0;
+}
+
+/* UUID: what a document says where it has no DOMAIN. */
+static bool is_of_other(const struct relocation *relocation,
+                        const struct chain_virt_domain *domain,
+                        const char *uuid)
+{
+    return domain ? relocate_is_other(relocation, domain->uuid, domain->name)
+                  : relocate_is_other(relocation, uuid, NULL);
+}
+
+/* Snapshots and checkpoints are this domain's, as far as they say. */
+static int check_owner(const struct relocation *relocation,
+                       const struct chain_metadata *metadata,
+                       struct img_error *err)
+{
+    for (size_t i = 0; i < metadata->nr; i++) {
+        const struct chain_moment *moment = &metadata->moments[i];
+        const struct chain_virt_snapshot *snapshot = moment->snapshot;
+        const struct chain_virt_checkpoint *checkpoint = moment->checkpoint;
+
+        if (snapshot
+                ? is_of_other(relocation, snapshot->domain,
+                              snapshot->domain_uuid) ||
+                      is_of_other(relocation, snapshot->inactive_domain, NULL)
+                : is_of_other(relocation, checkpoint->domain,
+                              checkpoint->domain_uuid)) {
+            img_fail(err, IMG_USAGE, "is a %s of another domain",
+                     snapshot ? "snapshot" : "checkpoint");
+            img_error_set_path(err, moment->file);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int relocate_read(struct relocation *relocation, struct img_error *err)
 {
     const struct metadata_relocate_values *values = relocation->values;
@@ -118,7 +179,9 @@ int relocate_read(struct relocation *relocation, struct img_error *err)
         read_metadata(relocation, CHAIN_SNAPSHOT, &values->snapshots,
                       &relocation->snapshots, err) < 0 ||
         read_metadata(relocation, CHAIN_CHECKPOINT, &values->checkpoints,
-                      &relocation->checkpoints, err) < 0) {
+                      &relocation->checkpoints, err) < 0 ||
+        check_owner(relocation, relocation->snapshots, err) < 0 ||
+        check_owner(relocation, relocation->checkpoints, err) < 0) {
         return -1;
     }
     relocation->documents =

@@ -29,8 +29,7 @@ static int check_domain(const struct relocation *relocation,
                                 state->path, &domain, err) < 0) {
         return -1;
     }
-    const char *uuid = relocation->domain->uuid;
-    bool is_other = uuid && domain->uuid && strcmp(uuid, domain->uuid) != 0;
+    bool is_other = relocate_is_other(relocation, domain->uuid, domain->name);
     chain_virt_domain_free(domain);
     return is_other ? fail_state(state, IMG_USAGE,
                                  "is a saved state of another domain", err)

@@ -56,6 +56,7 @@ struct chain_forest_node {
     uint64_t virtual_len, allocated_len;
     char *backing_name;   /* NULL: none */
     char *backing_format; /* NULL: not recorded */
+    char *data_path;      /* of its external data file; NULL: none */
     size_t backing;       /* index of its base, or CHAIN_FOREST_NONE */
     size_t first_overlay; /* of the images on it, or CHAIN_FOREST_NONE */
     size_t next_overlay;  /* the next image on the same base */

@@ -23,6 +23,13 @@ enum chain_relocated_state {
     CHAIN_RELOCATED_FOUND, /* it was there, and is the copy */
 };
 
+/* A copy as it was before it was proved: a file that is not this any more is
+   not known to be the copy. */
+struct chain_relocated_found {
+    uint64_t dev, ino, len;
+    int64_t mtime_ns;
+};
+
 /* A file and its copy. */
 struct chain_relocated {
     char *from, *to;    /* paths */
@@ -39,6 +46,7 @@ struct chain_relocated {
     size_t head_len;
     uint64_t needed_len; /* bytes that have to be written, at most */
     enum chain_relocated_state state;
+    struct chain_relocated_found found; /* in this state alone */
 };
 
 struct chain_relocate_source {
