@@ -7,6 +7,7 @@
 
 #include <img/memory.h>
 
+#include "redefine_record.h"
 #include "relate.h"
 
 void chain_forget_free(struct chain_forget *list, size_t nr)
@@ -17,7 +18,7 @@ void chain_forget_free(struct chain_forget *list, size_t nr)
     free(list);
 }
 
-static bool goes(const struct chain_metadata *metadata, size_t at, size_t idx,
+bool forget_goes(const struct chain_metadata *metadata, size_t at, size_t idx,
                  enum chain_delete_range range)
 {
     switch (range) {
@@ -36,7 +37,8 @@ static size_t next_current(const struct chain_metadata *metadata, size_t idx,
                            enum chain_delete_range range)
 {
     for (size_t i = 0; i < metadata->nr; i++) {
-        if (metadata->moments[i].is_current && goes(metadata, i, idx, range)) {
+        if (metadata->moments[i].is_current &&
+            forget_goes(metadata, i, idx, range)) {
             return range == CHAIN_DELETE_CHILDREN_ONLY
                        ? idx
                        : metadata->moments[idx].parent;
@@ -76,7 +78,7 @@ static int plan(const struct chain_metadata *metadata, size_t idx,
         };
         int rc = 0;
 
-        if (goes(metadata, i, idx, range)) {
+        if (forget_goes(metadata, i, idx, range)) {
             rc = add(moment, NULL, list, nr, err);
         } else if (wish.has_parent || wish.is_current) {
             rc = add(moment, &wish, list, nr, err);

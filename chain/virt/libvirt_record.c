@@ -141,16 +141,8 @@ int chain_libvirt_moment_put(struct chain_libvirt *libvirt,
 }
 
 static int delete_snapshot(const struct chain_libvirt *libvirt,
-                           const char *name, enum chain_delete_range range)
+                           const char *name)
 {
-    static const unsigned flags[] = {
-        [CHAIN_DELETE_ONE] = VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY,
-        [CHAIN_DELETE_CHILDREN] = VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY |
-                                  VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN,
-        [CHAIN_DELETE_CHILDREN_ONLY] =
-            VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY |
-            VIR_DOMAIN_SNAPSHOT_DELETE_CHILDREN_ONLY,
-    };
     virDomainSnapshotPtr snapshot =
         libvirt->lib->virDomainSnapshotLookupByName(libvirt->domain, name, 0);
     int rc;
@@ -158,7 +150,8 @@ static int delete_snapshot(const struct chain_libvirt *libvirt,
     if (!snapshot) {
         return -1;
     }
-    rc = libvirt->lib->virDomainSnapshotDelete(snapshot, flags[range]);
+    rc = libvirt->lib->virDomainSnapshotDelete(
+        snapshot, VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY);
     if (rc == 0) {
         free_snapshot(libvirt, snapshot);
     }
@@ -166,16 +159,8 @@ static int delete_snapshot(const struct chain_libvirt *libvirt,
 }
 
 static int delete_checkpoint(const struct chain_libvirt *libvirt,
-                             const char *name, enum chain_delete_range range)
+                             const char *name)
 {
-    static const unsigned flags[] = {
-        [CHAIN_DELETE_ONE] = VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY,
-        [CHAIN_DELETE_CHILDREN] = VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY |
-                                  VIR_DOMAIN_CHECKPOINT_DELETE_CHILDREN,
-        [CHAIN_DELETE_CHILDREN_ONLY] =
-            VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY |
-            VIR_DOMAIN_CHECKPOINT_DELETE_CHILDREN_ONLY,
-    };
     virDomainCheckpointPtr point =
         libvirt->lib->virDomainCheckpointLookupByName(libvirt->domain, name, 0);
     int rc;
@@ -183,7 +168,8 @@ static int delete_checkpoint(const struct chain_libvirt *libvirt,
     if (!point) {
         return -1;
     }
-    rc = libvirt->lib->virDomainCheckpointDelete(point, flags[range]);
+    rc = libvirt->lib->virDomainCheckpointDelete(
+        point, VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY);
     if (rc == 0) {
         free_point(libvirt, point);
     }
@@ -192,13 +178,11 @@ static int delete_checkpoint(const struct chain_libvirt *libvirt,
 
 int chain_libvirt_moment_delete(struct chain_libvirt *libvirt,
                                 enum chain_moment_kind kind, const char *name,
-                                enum chain_delete_range range,
                                 struct img_error *err)
 {
     /* After a failure the error must not be lost in a call that frees. */
-    return (kind == CHAIN_SNAPSHOT
-                ? delete_snapshot(libvirt, name, range)
-                : delete_checkpoint(libvirt, name, range)) == 0
+    return (kind == CHAIN_SNAPSHOT ? delete_snapshot(libvirt, name)
+                                   : delete_checkpoint(libvirt, name)) == 0
                ? 0
                : virt_refused(libvirt, err);
 }
@@ -250,10 +234,9 @@ int chain_libvirt_moment_put(struct chain_libvirt *libvirt,
 
 int chain_libvirt_moment_delete(struct chain_libvirt *libvirt,
                                 enum chain_moment_kind kind, const char *name,
-                                enum chain_delete_range range,
                                 struct img_error *err)
 {
-    (void)libvirt, (void)kind, (void)name, (void)range;
+    (void)libvirt, (void)kind, (void)name;
     return without(err);
 }
 #endif

@@ -145,6 +145,17 @@ int chain_redefine_know(struct chain_redefine *judge,
 
 /* ---- Asking. */
 
+static void judge_held(struct planner *p, const struct chain_redefine *judge)
+{
+    plan_begin(p, "libvirt-domain");
+    if (judge->is_held) {
+        plan_refuse(p, NULL, "OPERATION_UNSUPPORTED",
+                    "the domain does not run and has checkpoints on record, "
+                    "and so gets no snapshot: start it, or forget the "
+                    "checkpoints first");
+    }
+}
+
 int chain_redefine_judge(struct chain_redefine *judge,
                          const struct chain_moment *moment, unsigned flags,
                          bool *is_taken, struct img_error *err)
@@ -163,6 +174,7 @@ int chain_redefine_judge(struct chain_redefine *judge,
 
     if (moment->snapshot) {
         plan_judge_flags(&p);
+        judge_held(&p, judge);
         redefine_judge_snapshot(&bed, moment);
     } else {
         redefine_judge_checkpoint(&bed, moment);
@@ -178,6 +190,11 @@ int chain_redefine_judge(struct chain_redefine *judge,
         }
     }
     return *is_taken ? put(judge, moment, err) : 0;
+}
+
+void chain_redefine_held(struct chain_redefine *judge)
+{
+    judge->is_held = true;
 }
 
 const struct chain_report *

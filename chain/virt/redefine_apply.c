@@ -144,10 +144,9 @@ static int restore_entry(struct chain_libvirt *libvirt,
                    : chain_libvirt_moment_put(libvirt, entry->kind, entry->xml,
                                               false, err);
     }
-    return is_there
-               ? chain_libvirt_moment_delete(libvirt, entry->kind, entry->name,
-                                             CHAIN_DELETE_ONE, err)
-               : 0;
+    return is_there ? chain_libvirt_moment_delete(libvirt, entry->kind,
+                                                  entry->name, err)
+                    : 0;
 }
 
 static int restore_current(struct chain_libvirt *libvirt,
@@ -179,7 +178,7 @@ static int take_back(struct chain_libvirt *libvirt, const struct record *record,
             return -1;
         }
     }
-    return restore_current(libvirt, record, err);
+    return record->is_forgetting ? 0 : restore_current(libvirt, record, err);
 }
 
 static int fail_for_good(const char *path, const struct img_error *why,
@@ -232,14 +231,63 @@ int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
     if (take_steps(plan, libvirt, err) == 0) {
         return drop_record(path, err);
     }
-    if (take_back(libvirt, &record, &why) < 0) {
-        return fail_for_good(path, &why, err);
-    }
-    if (drop_record(path, &why) < 0) {
+    if (take_back(libvirt, &record, &why) < 0 || drop_record(path, &why) < 0) {
         return fail_for_good(path, &why, err);
     }
     return -1;
 }
+
+/* ---- Forgetting. */
+
+/* All that go. The way back of this is on: nothing of them is to be there, and
+   the last is the first to go. */
+static int note_going(const struct chain_metadata *metadata, size_t idx,
+                      enum chain_delete_range range, struct record *record,
+                      struct img_error *err)
+{
+    record->is_forgetting = true;
+    record->entries =
+        img_calloc(metadata->nr + 1, sizeof(*record->entries), err);
+    for (size_t i = 0; record->entries && i < metadata->nr; i++) {
+        size_t at = metadata->order[i];
+        struct record_entry *entry = &record->entries[record->nr];
+
+        if (!forget_goes(metadata, at, idx, range)) {
+            continue;
+        }
+        record->nr++;
+        entry->kind = metadata->kind;
+        if (copy_text(metadata->moments[at].name, &entry->name, err) < 0) {
+            return -1;
+        }
+    }
+    return record->entries ? 0 : -1;
+}
+
+int chain_forget_apply(const struct chain_metadata *metadata, size_t idx,
+                       enum chain_delete_range range,
+                       struct chain_libvirt *libvirt, const char *path,
+                       struct img_error *err)
+{
+    IMG_AUTO(img_newfile_free_ptr) struct img_newfile *file = NULL;
+    IMG_AUTO(record_fini) struct record record = {NULL};
+    IMG_AUTO(img_free_ptr) char *uri = NULL;
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+
+    if (range == CHAIN_DELETE_ONE) {
+        return chain_libvirt_moment_delete(libvirt, metadata->kind,
+                                           metadata->moments[idx].name, err);
+    }
+    if (chain_libvirt_identity(libvirt, &uri, &record.uuid, &name, err) < 0 ||
+        note_going(metadata, idx, range, &record, err) < 0 ||
+        write_record(path, &record, &file, err) < 0 ||
+        take_back(libvirt, &record, err) < 0) {
+        return -1;
+    }
+    return drop_record(path, err);
+}
+
+/* ---- A run that was killed. */
 
 /* Opened and locked; -1 with *IS_THERE false: there is none. */
 static int open_record(const char *path, bool *is_there, size_t *len,

@@ -22,6 +22,7 @@ struct chain_redefine {
     enum chain_moment_kind kind;
     char *uuid; /* NULL: not known */
     bool from_here;
+    bool is_held; /* libvirt takes no snapshot at all */
     struct chain_report *report;
     struct redefine_node **nodes; /* sorted by name */
     size_t nr, room;

@@ -271,6 +271,10 @@ static int judge(struct chain_redefine_plan *plan, enum chain_moment_kind kind,
         0) {
         return -1;
     }
+    if (kind == CHAIN_SNAPSHOT && !wish->is_running && wish->checkpoints &&
+        wish->checkpoints->nr > 0) {
+        chain_redefine_held(judge);
+    }
     for (size_t i = 0; known && i < known->nr; i++) {
         if (chain_redefine_know(judge, &known->moments[i], err) < 0) {
             return -1;

@@ -45,6 +45,7 @@ int record_encode(const struct record *record, char **text,
     img_json_set_string(json, "format", RECORD_FORMAT);
     img_json_set_u64(json, "version", RECORD_VERSION);
     set(json, "uuid", record->uuid);
+    img_json_set_bool(json, "forgetting", record->is_forgetting);
     set(json, "current", record->current);
     set(json, "current-xml", record->current_xml);
     for (size_t i = 0; i < record->nr; i++) {
@@ -109,6 +110,7 @@ static int take_all(const struct img_json *json, struct record *out,
     if (!format || strcmp(format, RECORD_FORMAT) != 0 ||
         !img_json_get_u64(json, "version", &version) ||
         version != RECORD_VERSION || !list ||
+        !img_json_get_bool(json, "forgetting", &out->is_forgetting) ||
         img_json_type(list) != IMG_JSON_ARRAY) {
         return img_fail(err, IMG_FORMAT,
                         "found something else, expected a record of metadata "

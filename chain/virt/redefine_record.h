@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The way back from steps that are being taken: what a domain had on record.
- * Room: chain/virt; for redefine_apply.c and redefine_record.c.
+ * Room: chain/virt; for forget.c, redefine_apply.c and redefine_record.c.
  */
 #ifndef VIRT_REDEFINE_RECORD_H
 #define VIRT_REDEFINE_RECORD_H
 
-#include <chain/metadata.h>
+#include <chain/forget.h>
 
 #define RECORD_MAX_LEN (256u << 20) /* bytes of the file */
 
@@ -21,6 +21,7 @@ struct record_entry {
 struct record {
     char *uuid;                  /* of the domain */
     char *current, *current_xml; /* the snapshot that was; NULL: none */
+    bool is_forgetting;          /* which is current is left to libvirt */
     struct record_entry *entries;
     size_t nr;
 };
@@ -31,5 +32,9 @@ int record_encode(const struct record *record, char **text,
 /* Strictly; errors have NAME as their path. */
 int record_decode(const char *text, size_t len, const char *name,
                   struct record *out, struct img_error *err);
+
+/* Is AT of those that are forgotten with IDX? (forget.c) */
+bool forget_goes(const struct chain_metadata *metadata, size_t at, size_t idx,
+                 enum chain_delete_range range);
 
 #endif

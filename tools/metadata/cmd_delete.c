@@ -181,12 +181,40 @@ static int delete_offline(const struct metadata_delete_values *values,
 
 /* ---- Through libvirt. */
 
+/* What a killed run has begun is settled; *RECORD: where the way back is. */
+static int prepare(const struct metadata_delete_values *values,
+                   struct chain_libvirt *libvirt, char **record,
+                   struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *uri = NULL;
+    IMG_AUTO(img_free_ptr) char *uuid = NULL;
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+    bool undone = false;
+
+    if (values->dry_run) {
+        return 0;
+    }
+    if (chain_libvirt_identity(libvirt, &uri, &uuid, &name, err) < 0) {
+        return -1;
+    }
+    *record = carry_record_path(uri, uuid, err);
+    if (!*record ||
+        chain_redefine_recover(libvirt, *record, &undone, err) < 0) {
+        return -1;
+    }
+    if (undone) {
+        message_note("what a run that was killed had begun is settled");
+    }
+    return 0;
+}
+
 static int delete_online(const struct metadata_delete_values *values,
                          const char *name, struct output *out,
                          struct img_error *err)
 {
     IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
     IMG_AUTO(metadata_free_ptr) struct chain_metadata *metadata = NULL;
+    IMG_AUTO(img_free_ptr) char *record = NULL;
     enum chain_moment_kind kind =
         values->source.checkpoints ? CHAIN_CHECKPOINT : CHAIN_SNAPSHOT;
     struct chain_forget *list = NULL;
@@ -195,6 +223,7 @@ static int delete_online(const struct metadata_delete_values *values,
 
     if (chain_libvirt_open(values->source.connect, values->source.domain,
                            values->dry_run, &libvirt, err) < 0 ||
+        prepare(values, libvirt, &record, err) < 0 ||
         chain_libvirt_metadata(libvirt, kind, false, &metadata, err) < 0 ||
         find(metadata, name, &idx, err) < 0 ||
         chain_forget_plan(metadata, idx, range_of(values), &list, &nr, err) <
@@ -202,8 +231,8 @@ static int delete_online(const struct metadata_delete_values *values,
         return -1;
     }
     rc = values->dry_run ? 0
-                         : chain_libvirt_moment_delete(libvirt, kind, name,
-                                                       range_of(values), err);
+                         : chain_forget_apply(metadata, idx, range_of(values),
+                                              libvirt, record, err);
     if (rc == 0) {
         put(out, values, list, nr);
     }

@@ -48,8 +48,8 @@ const struct option_spec metadata_redefine_options[] = {
      AT(dry_run)},
     {0, "record", "FILE", "keep the way back there, with --connect",
      option_text, AT(record)},
-    {0, "recover", NULL, "only take back what a killed run has done",
-     option_flag, AT(recover)},
+    {0, "recover", NULL, "only settle what a killed run has begun", option_flag,
+     AT(recover)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -168,17 +168,23 @@ static int recover(struct redefining *run, struct img_error *err)
         return -1;
     }
     if (undone) {
-        message_note("what a run that was killed had done is taken back");
+        message_note("what a run that was killed had begun is settled");
     } else if (run->values->recover) {
-        message_note("no run was killed: there is nothing to take back");
+        message_note("no run was killed: there is nothing to settle");
     }
     return 0;
 }
 
 static int read_there(struct redefining *run, struct img_error *err)
 {
-    bool secure = !run->values->dry_run;
+    bool secure = !run->values->dry_run, is_persistent;
+    struct chain_virt_domain *domain;
 
+    if (chain_libvirt_domain(run->libvirt, &domain, &is_persistent, err) < 0) {
+        return -1;
+    }
+    run->wish.is_running = domain->is_active;
+    chain_virt_domain_free(domain);
     if (chain_libvirt_metadata(run->libvirt, CHAIN_SNAPSHOT, secure,
                                &run->snapshots, err) < 0 ||
         chain_libvirt_metadata(run->libvirt, CHAIN_CHECKPOINT, secure,

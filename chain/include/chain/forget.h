@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Snapshots or checkpoints that are forgotten in libvirt's own folder while its
- * daemon does not run: what becomes of the others, as libvirt itself does it.
+ * Snapshots or checkpoints that are forgotten, through libvirt or in its own
+ * folder while its daemon does not run: what becomes of the others, as libvirt
+ * itself does it.
  *
  * Children of one that goes become those of its parent. If the current snapshot
  * goes, its parent is current: that of the one that was named, where all below
@@ -15,6 +16,12 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum chain_delete_range {
+    CHAIN_DELETE_ONE,           /* its children become those of its parent */
+    CHAIN_DELETE_CHILDREN,      /* it, and all below it */
+    CHAIN_DELETE_CHILDREN_ONLY, /* all below it */
+};
 
 /* What becomes of a moment. */
 struct chain_forget {
@@ -31,6 +38,16 @@ IMG_PUBLIC int chain_forget_plan(const struct chain_metadata *metadata,
                                  size_t idx, enum chain_delete_range range,
                                  struct chain_forget **out, size_t *nr,
                                  struct img_error *err);
+/*
+ * Do it through LIBVIRT. One call each, those below first: libvirt 9.0 has one
+ * for all, and dies of it where a snapshot has more than one child. What is to
+ * go stands in the file RECORD meanwhile; chain_redefine_recover finishes what
+ * a run that was killed, or refused, has begun.
+ */
+IMG_PUBLIC int chain_forget_apply(const struct chain_metadata *metadata,
+                                  size_t idx, enum chain_delete_range range,
+                                  struct chain_libvirt *libvirt,
+                                  const char *record, struct img_error *err);
 IMG_PUBLIC void chain_forget_free(struct chain_forget *list, size_t nr);
 
 #ifdef __cplusplus

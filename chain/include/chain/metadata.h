@@ -177,16 +177,11 @@ IMG_PUBLIC int chain_libvirt_moment_put(struct chain_libvirt *libvirt,
                                         const char *xml, bool is_current,
                                         struct img_error *err);
 
-enum chain_delete_range {
-    CHAIN_DELETE_ONE,           /* its children become those of its parent */
-    CHAIN_DELETE_CHILDREN,      /* it, and all below it */
-    CHAIN_DELETE_CHILDREN_ONLY, /* all below it */
-};
-/* Forget NAME: metadata only, images stay as they are. IMG_NOT_FOUND. */
+/* Forget NAME: metadata only, images stay as they are, and its children become
+   those of its parent. IMG_NOT_FOUND. */
 IMG_PUBLIC int chain_libvirt_moment_delete(struct chain_libvirt *libvirt,
                                            enum chain_moment_kind kind,
                                            const char *name,
-                                           enum chain_delete_range range,
                                            struct img_error *err);
 
 #ifdef __cplusplus

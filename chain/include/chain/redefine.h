@@ -62,6 +62,10 @@ IMG_PUBLIC int chain_redefine_judge(struct chain_redefine *judge,
                                     unsigned flags, bool *is_taken,
                                     struct img_error *err);
 
+/* The domain does not run and has checkpoints on record: libvirt 9.0 puts no
+   snapshot on record then (libvirt-domain). */
+IMG_PUBLIC void chain_redefine_held(struct chain_redefine *judge);
+
 /* All that was said so far; borrowed. */
 IMG_PUBLIC const struct chain_report *
 chain_redefine_report(const struct chain_redefine *judge);

@@ -34,7 +34,8 @@ struct chain_redefine_wish {
                             domain has after it is rewritten */
     /* What is on record there; NULL: nothing. */
     const struct chain_metadata *snapshots, *checkpoints;
-    bool from_here; /* as in chain_redefine_new */
+    bool is_running; /* the domain, there */
+    bool from_here;  /* as in chain_redefine_new */
 };
 
 struct chain_redefine_plan {
@@ -71,7 +72,8 @@ IMG_PUBLIC int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
                                          struct img_error *err);
 /*
  * Take back what a run that was killed has done, by its RECORD, and remove
- * that. *UNDONE (may be NULL): there was one. IMG_CHANGED: it is about another
+ * that; what was being forgotten (chain/forget.h) is forgotten. *UNDONE (may be
+ * NULL): there was one. IMG_CHANGED: it is about another
  * domain.
  */
 IMG_PUBLIC int chain_redefine_recover(struct chain_libvirt *libvirt,
