@@ -221,7 +221,7 @@ int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
                               struct img_error *err)
 {
     IMG_AUTO(img_newfile_free_ptr) struct img_newfile *file = NULL;
-    IMG_AUTO(record_fini) struct record record = {NULL};
+    IMG_AUTO(record_fini) struct record record = {.nr = 0};
     struct img_error why;
 
     if (note_all(plan, wish, &record, err) < 0 ||
@@ -270,7 +270,7 @@ int chain_forget_apply(const struct chain_metadata *metadata, size_t idx,
                        struct img_error *err)
 {
     IMG_AUTO(img_newfile_free_ptr) struct img_newfile *file = NULL;
-    IMG_AUTO(record_fini) struct record record = {NULL};
+    IMG_AUTO(record_fini) struct record record = {.nr = 0};
     IMG_AUTO(img_free_ptr) char *uri = NULL;
     IMG_AUTO(img_free_ptr) char *name = NULL;
 
@@ -361,7 +361,7 @@ static int check_domain(struct chain_libvirt *libvirt,
 int chain_redefine_recover(struct chain_libvirt *libvirt, const char *path,
                            bool *undone, struct img_error *err)
 {
-    IMG_AUTO(record_fini) struct record record = {NULL};
+    IMG_AUTO(record_fini) struct record record = {.nr = 0};
     bool is_there;
     size_t len = 0;
     int rc, fd = open_record(path, &is_there, &len, err);

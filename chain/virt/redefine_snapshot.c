@@ -152,7 +152,7 @@ static void judge_stable(struct redefine_bed *bed,
                          const struct chain_moment *moment,
                          const struct chain_moment *old)
 {
-    struct chain_abi abi = {NULL};
+    struct chain_abi abi = {.nr = 0};
     struct img_error err;
 
     if (!moment->snapshot->domain->has_addresses) {

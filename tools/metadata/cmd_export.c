@@ -104,7 +104,7 @@ int cmd_metadata_export(void *opaque, char **operands, int nr)
 {
     const struct metadata_export_values *values = opaque;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    IMG_AUTO(carry_bundle_fini) struct chain_bundle bundle = {NULL};
+    IMG_AUTO(carry_bundle_fini) struct chain_bundle bundle = {.domain = NULL};
     IMG_AUTO(img_free_ptr) char *text = NULL;
     struct img_error err;
     size_t len;

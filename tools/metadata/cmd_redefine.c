@@ -255,19 +255,18 @@ static int redefine(struct redefining *run, char **operands, int nr,
 {
     IMG_AUTO(free_map) struct chain_path_map *map = NULL;
     IMG_AUTO(output_free_ptr) struct output *out = NULL;
-    const struct chain_rewrite rewrite = {
-        .uuid = run->values->uuid,
-        .name = run->values->name,
-    };
-    struct chain_rewrite wish = rewrite;
     bool is_taken;
 
     if (session_output(&run->values->source.common, &out, err) < 0 ||
         read_maps(&run->values->maps, &map, err) < 0) {
         return -1;
     }
-    wish.map = map;
-    run->wish.rewrite = &wish;
+    run->rewrite = (struct chain_rewrite){
+        .map = map,
+        .uuid = run->values->uuid,
+        .name = run->values->name,
+    };
+    run->wish.rewrite = &run->rewrite;
     if ((run->libvirt && read_there(run, err) < 0) ||
         plan(run, operands, nr, err) < 0) {
         return -1;

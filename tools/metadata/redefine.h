@@ -8,6 +8,7 @@
 struct redefining {
     const struct metadata_redefine_values *values;
     struct chain_bundle bundle;
+    struct chain_rewrite rewrite;
     struct chain_redefine_wish wish;
     struct chain_redefine_plan *plan;
     /* With --connect. */
