@@ -46,7 +46,7 @@ static int judge(struct abi_walk *walk, enum abi_class class,
 /* Below <domain>, with slashes; false: longer than any in the table. */
 static bool path_of(const struct virt_node *node, char out[ABI_PATH_MAX])
 {
-    char *begin = out + ABI_PATH_MAX - 1;
+    char *begin = &out[ABI_PATH_MAX - 1];
 
     *begin = '\0';
     for (; node->parent; node = node->parent) {

@@ -151,3 +151,13 @@ domain b.xml "$(disk "$here/images/none" |
     sed "s|none'|none' startupPolicy='optional'|")"
 remember
 refused_for disk-exists 'No such file'
+
+# define makes the image younger than its disks: it is the last to tell that one
+# was written since the memory was saved, also of a disk that stays.
+domain b.xml "$(disk "$here/images/a.qcow2")"
+saved a.save b.xml
+touch -d '3 minutes' images/a.qcow2
+sed 's|</name>|</name><title>t</title>|' b.xml >c.xml
+run saved-image define --dry-run a.save c.xml
+expect_exit 0
+expect_message 'written after the memory was saved'

@@ -288,7 +288,7 @@ grep -qF 'imgchain: the editor ended with exit code 1' "$test_dir/stderr" ||
     fail 'no reason'
 VISUAL='/no/editor' run saved-image edit a.save
 expect_exit 1
-grep -qF 'imgchain: the image is as it was' "$test_dir/stderr" ||
+grep -qF 'imgchain: nothing was done' "$test_dir/stderr" ||
     fail 'not what became of the image'
 # left_over: whether a text with secrets in it lies about.
 left_over()

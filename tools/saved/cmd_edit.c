@@ -203,13 +203,12 @@ static int give_up(struct draft *draft)
     char shown[IMG_ERROR_PATH_MAX];
 
     if (is_unchanged(draft)) {
-        message_failed("the image is as it was");
+        message_failed("nothing was done");
         return EXIT_FAILED;
     }
     draft->is_kept = true;
     img_escape(draft->path, strlen(draft->path), shown, sizeof(shown));
-    message_failed("the image is as it was; the edited XML is kept in %s",
-                   shown);
+    message_failed("nothing was done; the edited XML is kept in %s", shown);
     return EXIT_FAILED;
 }
 
