@@ -20,6 +20,7 @@ struct verdict {
        command that asks for it. NULL: another command. */
     const char *subject, *ask;
     const struct words *steps; /* commands that come first, for people; NULL */
+    bool joins_steps;          /* each only if those before it succeed */
     /* More for the JSON; NULL: nothing. */
     void (*extend)(const void *opaque, struct img_json *json);
     const void *opaque;

@@ -165,13 +165,14 @@ static void put_verdict(struct output *out, const struct verdict *verdict)
     }
 }
 
-static void put_steps(struct output *out, const struct words *steps)
+static void put_steps(struct output *out, const struct words *steps, bool joins)
 {
     if (steps && steps->nr > 0) {
         output_text(out, "\nSaved first, by\n");
     }
     for (size_t i = 0; steps && i < steps->nr; i++) {
-        output_printf(out, "    %s\n", steps->at[i]);
+        output_printf(out, "    %s%s\n", steps->at[i],
+                      joins && i + 1 < steps->nr ? " &&" : "");
     }
 }
 
@@ -204,7 +205,7 @@ void verdict_sheet(struct output *out, const struct verdict *verdict,
         output_text(out, "\nContents were proved by\n");
         proof_print(out, proof);
     }
-    put_steps(out, verdict->steps);
+    put_steps(out, verdict->steps, verdict->joins_steps);
     if (verdict->ask && chain_report_judgement(report) == CHAIN_ACCEPTED) {
         output_printf(out, "\nThe request is\n    %s\n", verdict->ask);
     }

@@ -364,15 +364,18 @@ expect_json 'any(c["id"] == "undefine-stranded" and c["found"] == "2: s1, e"
                  for c in doc["checks"] if "found" in c)'
 expect_json '(doc["steps"][0] == "imgchain metadata export --domain web1.xml " +
               "--to web1.json snapshot/web1")'
-expect_json 'doc["steps"][-1] == "virsh undefine web1 --snapshots-metadata"'
+expect_json '(doc["steps"][-2] == "(umask 077; set -C; virsh dumpxml " +
+              "--inactive --security-info --domain='$uuid' >domain.xml)")'
+expect_json '(doc["steps"][-1] == "virsh undefine --domain='$uuid' " +
+              "--snapshots-metadata # web1")'
 : >save/web1.save
 : >vars.fd
 domain vda=a.s3 "<nvram>$PWD/vars.fd</nvram>" |
     sed "s|<devices>|&<tpm model='tpm-crb'><backend type='emulator'/></tpm>|" >web1.xml
 run metadata undefine-check --domain web1.xml snapshot/web1
 expect_exit 1
-expect_line '    virsh undefine web1 --snapshots-metadata --managed-save --keep-nvram --keep-tpm'
-expect_line '    cp --reflink=auto -n -- save/web1.save .'
+expect_line "    virsh undefine --domain=$uuid --snapshots-metadata --managed-save --keep-nvram --keep-tpm # web1"
+expect_line '    test ! -e web1.save && cp --reflink=auto -- save/web1.save web1.save &&'
 run metadata undefine-check --domain web1.xml --transient snapshot/web1 \
     --output json
 expect_exit 1
@@ -388,4 +391,4 @@ run metadata undefine-check --domain web1.xml other
 expect_exit 2
 run metadata undefine-check --domain web1.xml --managed-save mem other
 expect_exit 1
-expect_line '    cp --reflink=auto -n -- mem .'
+expect_line '    test ! -e mem && cp --reflink=auto -- mem mem &&'

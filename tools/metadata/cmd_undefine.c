@@ -78,8 +78,10 @@ struct steps {
     int operands_nr;
     const struct chain_undefine_request *request;
     const struct chain_report *report;
-    char *name;  /* quoted */
-    char *virsh; /* with its options */
+    char *name;   /* quoted */
+    char *domain; /* the same for virsh: by its uuid, since virsh takes a name
+                     of digits for an id */
+    char *virsh;  /* with its options */
     struct img_error *err;
 };
 
@@ -152,37 +154,58 @@ static int step_undefine(struct steps *to)
         {"undefine-nvram", " --keep-nvram"},
         {"undefine-tpm", " --keep-tpm"},
     };
-    char options[160] = "";
+    const char *name = to->request->metadata.domain->name;
+    char options[160] = "", shown[256];
     size_t used = 0;
+
+    name = name ? name : "";
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (is_failed(to->report, all[i].id)) {
             used = (size_t)(stpcpy(options + used, all[i].option) - options);
         }
     }
-    return words_push(
-        &to->list,
-        img_text(to->err, "%s undefine %s%s", to->virsh, to->name, options),
-        to->err);
+    img_escape(name, strlen(name), shown, sizeof(shown));
+    return words_push(&to->list,
+                      img_text(to->err, "%s undefine %s%s # %s", to->virsh,
+                               to->domain, options, shown),
+                      to->err);
 }
 
+/* Where libvirt keeps saved states unless it was told otherwise. */
+static const char *save_folder(const char *uri)
+{
+    const char *path = uri ? strstr(uri, "://") : NULL;
+
+    path = path ? strchr(path + 3, '/') : NULL;
+    return path && strncmp(path, "/session", 8) == 0
+               ? "\"${XDG_CONFIG_HOME:-$HOME/.config}\"/libvirt/qemu/save"
+               : "/var/lib/libvirt/qemu/save";
+}
+
+/* Nothing is overwritten: cp -n would take that for a success. */
 static int step_save(struct steps *to)
 {
     const char *save = to->request->managed_save;
-    IMG_AUTO(img_free_ptr)
-    char *from = save ? chain_shell_quote_path(save, to->err) : NULL;
+    const char *slash = save ? strrchr(save, '/') : NULL;
+    const char *base = slash ? slash + 1 : save;
+    IMG_AUTO(img_free_ptr) char *made = NULL;
+    IMG_AUTO(img_free_ptr) char *from = NULL;
+    IMG_AUTO(img_free_ptr) char *at = NULL;
 
-    if (save && !from) {
-        return -1;
+    if (save) {
+        from = chain_shell_quote_path(save, to->err);
+        at = from ? chain_shell_quote_path(base, to->err) : NULL;
+    } else {
+        from = img_text(to->err, "%s/%s.save",
+                        save_folder(to->values->source.connect), to->name);
+        at = from ? img_text(to->err, "./%s.save", to->name) : NULL;
     }
-    return words_push(
-        &to->list,
-        from ? img_text(to->err, "cp --reflink=auto -n -- %s .", from)
-             : img_text(to->err,
-                        "cp --reflink=auto -n "
-                        "/var/lib/libvirt/qemu/save/%s.save .",
-                        to->name),
-        to->err);
+    if (at) {
+        made = img_text(to->err, "test ! -e %s && cp --reflink=auto -- %s %s",
+                        at, from, at);
+    }
+    return words_push(&to->list, img_steal(&made), to->err);
 }
 
 static int put_steps(struct steps *to)
@@ -198,9 +221,9 @@ static int put_steps(struct steps *to)
     }
     if (words_push(&to->list,
                    img_text(to->err,
-                            "%s dumpxml --inactive --security-info %s "
-                            ">domain.xml",
-                            to->virsh, to->name),
+                            "(umask 077; set -C; %s dumpxml --inactive "
+                            "--security-info %s >domain.xml)",
+                            to->virsh, to->domain),
                    to->err) < 0) {
         return -1;
     }
@@ -215,19 +238,26 @@ static int make_steps(struct steps *to, const char *uri)
     char *at = uri ? chain_shell_quote(uri, to->err) : NULL;
     IMG_AUTO(img_free_ptr)
     char *quoted = chain_shell_quote(name ? name : "", to->err);
+    const char *uuid = to->request->metadata.domain->uuid;
+    IMG_AUTO(img_free_ptr)
+    char *number = chain_shell_quote(uuid ? uuid : "", to->err);
+    IMG_AUTO(img_free_ptr) char *domain = NULL;
     IMG_AUTO(img_free_ptr) char *virsh = NULL;
 
     if (chain_report_judgement(to->report) != CHAIN_REFUSED) {
         return 0;
     }
-    if (!quoted || (uri && !at)) {
+    if (!quoted || !number || (uri && !at)) {
         return -1;
     }
     virsh =
         at ? img_text(to->err, "virsh -c %s", at) : img_text(to->err, "virsh");
     to->name = quoted;
     to->virsh = virsh;
-    return virsh ? put_steps(to) : -1;
+    domain =
+        virsh ? img_text(to->err, "--domain=%s", uuid ? number : quoted) : NULL;
+    to->domain = domain;
+    return domain ? put_steps(to) : -1;
 }
 
 int cmd_metadata_undefine(void *opaque, char **operands, int nr)

@@ -171,6 +171,7 @@ int metadata_judging_show(const struct metadata_check_values *values,
         .dest = values->source.domain,
         .subject = subject,
         .steps = steps,
+        .joins_steps = true,
         .extend = extend,
         .opaque = &more,
     };
