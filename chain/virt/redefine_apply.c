@@ -5,8 +5,7 @@
  *
  * libvirt does one at a time. What was there before stands in a file before
  * the first call is made, and the file is gone when all is as it should be.
- * Taking back looks at what is there now, so that it may be done once more
- * when it is itself cut short, at any place.
+ * redefine_back.c goes the way back.
  */
 #include <chain/redefine_plan.h>
 
@@ -55,6 +54,34 @@ static int note_current(const struct chain_metadata *snapshots,
     return 0;
 }
 
+static int note_one(const struct chain_redefine_wish *wish,
+                    const struct chain_moment *moment, struct record *record,
+                    struct img_error *err)
+{
+    struct record_entry *entry = &record->entries[record->nr++];
+    const struct chain_moment *old;
+
+    entry->kind = moment->snapshot ? CHAIN_SNAPSHOT : CHAIN_CHECKPOINT;
+    old = find(entry->kind == CHAIN_SNAPSHOT ? wish->snapshots
+                                             : wish->checkpoints,
+               moment->name);
+    return copy_text(moment->name, &entry->name, err) < 0 ||
+                   copy_text(old ? old->text : NULL, &entry->xml, err) < 0
+               ? -1
+               : copy_text(moment->text, &entry->put, err);
+}
+
+/* Does an earlier step put the same one? */
+static bool is_noted(const struct chain_redefine_plan *plan, size_t idx)
+{
+    for (size_t i = 0; plan->steps[idx].is_current && i < idx; i++) {
+        if (plan->steps[i].moment == plan->steps[idx].moment) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int note_all(const struct chain_redefine_plan *plan,
                     const struct chain_redefine_wish *wish,
                     struct record *record, struct img_error *err)
@@ -66,16 +93,12 @@ static int note_all(const struct chain_redefine_plan *plan,
     record->entries = img_calloc(plan->nr + 1, sizeof(*record->entries), err);
     for (size_t i = 0; record->entries && i < plan->nr; i++) {
         const struct chain_moment *moment = plan->steps[i].moment;
-        enum chain_moment_kind kind =
-            moment->snapshot ? CHAIN_SNAPSHOT : CHAIN_CHECKPOINT;
-        const struct chain_moment *old =
-            find(kind == CHAIN_SNAPSHOT ? wish->snapshots : wish->checkpoints,
-                 moment->name);
-        struct record_entry *entry = &record->entries[record->nr++];
 
-        entry->kind = kind;
-        if (copy_text(moment->name, &entry->name, err) < 0 ||
-            copy_text(old ? old->text : NULL, &entry->xml, err) < 0) {
+        if (plan->steps[i].is_current &&
+            copy_text(moment->name, &record->current_put, err) < 0) {
+            return -1;
+        }
+        if (!is_noted(plan, i) && note_one(wish, moment, record, err) < 0) {
             return -1;
         }
     }
@@ -85,7 +108,7 @@ static int note_all(const struct chain_redefine_plan *plan,
 /* ---- The file. */
 
 static int write_record(const char *path, const struct record *record,
-                        struct img_newfile **out, struct img_error *err)
+                        struct img_error *err)
 {
     struct img_newfile_options options = {.roots = NULL};
     IMG_AUTO(img_free_ptr) char *text = NULL;
@@ -98,19 +121,15 @@ static int write_record(const char *path, const struct record *record,
         return -1;
     }
     fd = img_file_fd(img_newfile_file(file), &base);
-    /* Whoever finds it sees that its writer lives. */
-    if (fchmod(fd, S_IRUSR | S_IWUSR) != 0 || flock(fd, LOCK_EX) != 0) {
+    if (fchmod(fd, S_IRUSR | S_IWUSR) != 0) {
         img_fail_sys(err, errno, "cannot prepare the record");
         img_error_set_path(err, path);
         return -1;
     }
-    if (img_file_write(img_newfile_file(file), text, strlen(text), 0, err) <
-            0 ||
-        img_newfile_publish(file, err) < 0) {
-        return -1;
-    }
-    *out = img_steal(&file);
-    return 0;
+    return img_file_write(img_newfile_file(file), text, strlen(text), 0, err) <
+                   0
+               ? -1
+               : img_newfile_publish(file, err);
 }
 
 static int drop_record(const char *path, struct img_error *err)
@@ -125,61 +144,7 @@ static int drop_record(const char *path, struct img_error *err)
     return img_folder_flush(path, err);
 }
 
-/* ---- Taking back. */
-
-static int restore_entry(struct chain_libvirt *libvirt,
-                         const struct record_entry *entry,
-                         struct img_error *err)
-{
-    IMG_AUTO(img_free_ptr) char *now = NULL;
-    bool is_there = chain_libvirt_moment(libvirt, entry->kind, entry->name,
-                                         true, &now, err) == 0;
-
-    if (!is_there && err->code != IMG_NOT_FOUND) {
-        return -1;
-    }
-    if (entry->xml) {
-        return is_there && strcmp(now, entry->xml) == 0
-                   ? 0
-                   : chain_libvirt_moment_put(libvirt, entry->kind, entry->xml,
-                                              false, err);
-    }
-    return is_there ? chain_libvirt_moment_delete(libvirt, entry->kind,
-                                                  entry->name, err)
-                    : 0;
-}
-
-static int restore_current(struct chain_libvirt *libvirt,
-                           const struct record *record, struct img_error *err)
-{
-    IMG_AUTO(img_free_ptr) char *now = NULL;
-
-    if (chain_libvirt_current(libvirt, &now, err) < 0) {
-        return -1;
-    }
-    if (record->current) {
-        return now && strcmp(now, record->current) == 0
-                   ? 0
-                   : chain_libvirt_moment_put(libvirt, CHAIN_SNAPSHOT,
-                                              record->current_xml, true, err);
-    }
-    return now ? img_fail(err, IMG_REFUSED,
-                          "there was no current snapshot before, and libvirt "
-                          "has no call that takes one away")
-               : 0;
-}
-
-/* The last first: each state on the way back is one that was there before. */
-static int take_back(struct chain_libvirt *libvirt, const struct record *record,
-                     struct img_error *err)
-{
-    for (size_t i = record->nr; i-- > 0;) {
-        if (restore_entry(libvirt, &record->entries[i], err) < 0) {
-            return -1;
-        }
-    }
-    return record->is_forgetting ? 0 : restore_current(libvirt, record, err);
-}
+/* ---- Failures. */
 
 static int fail_for_good(const char *path, const struct img_error *why,
                          struct img_error *err)
@@ -220,18 +185,23 @@ int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
                               struct chain_libvirt *libvirt, const char *path,
                               struct img_error *err)
 {
-    IMG_AUTO(img_newfile_free_ptr) struct img_newfile *file = NULL;
     IMG_AUTO(record_fini) struct record record = {.nr = 0};
+    const struct record_way way = {
+        .is_own = true,
+        .tell = wish->settling.tell,
+        .opaque = wish->settling.opaque,
+    };
     struct img_error why;
 
     if (note_all(plan, wish, &record, err) < 0 ||
-        write_record(path, &record, &file, err) < 0) {
+        write_record(path, &record, err) < 0) {
         return -1;
     }
     if (take_steps(plan, libvirt, err) == 0) {
         return drop_record(path, err);
     }
-    if (take_back(libvirt, &record, &why) < 0 || drop_record(path, &why) < 0) {
+    if (redefine_take_back(libvirt, &record, &way, &why) < 0 ||
+        drop_record(path, &why) < 0) {
         return fail_for_good(path, &why, err);
     }
     return -1;
@@ -257,7 +227,8 @@ static int note_going(const struct chain_metadata *metadata, size_t idx,
         }
         record->nr++;
         entry->kind = metadata->kind;
-        if (copy_text(metadata->moments[at].name, &entry->name, err) < 0) {
+        if (copy_text(metadata->moments[at].name, &entry->name, err) < 0 ||
+            copy_text(metadata->moments[at].text, &entry->put, err) < 0) {
             return -1;
         }
     }
@@ -269,10 +240,10 @@ int chain_forget_apply(const struct chain_metadata *metadata, size_t idx,
                        struct chain_libvirt *libvirt, const char *path,
                        struct img_error *err)
 {
-    IMG_AUTO(img_newfile_free_ptr) struct img_newfile *file = NULL;
     IMG_AUTO(record_fini) struct record record = {.nr = 0};
     IMG_AUTO(img_free_ptr) char *uri = NULL;
     IMG_AUTO(img_free_ptr) char *name = NULL;
+    const struct record_way way = {.is_own = true};
 
     if (range == CHAIN_DELETE_ONE) {
         return chain_libvirt_moment_delete(libvirt, metadata->kind,
@@ -280,8 +251,8 @@ int chain_forget_apply(const struct chain_metadata *metadata, size_t idx,
     }
     if (chain_libvirt_identity(libvirt, &uri, &record.uuid, &name, err) < 0 ||
         note_going(metadata, idx, range, &record, err) < 0 ||
-        write_record(path, &record, &file, err) < 0 ||
-        take_back(libvirt, &record, err) < 0) {
+        write_record(path, &record, err) < 0 ||
+        redefine_take_back(libvirt, &record, &way, err) < 0) {
         return -1;
     }
     return drop_record(path, err);
@@ -289,7 +260,7 @@ int chain_forget_apply(const struct chain_metadata *metadata, size_t idx,
 
 /* ---- A run that was killed. */
 
-/* Opened and locked; -1 with *IS_THERE false: there is none. */
+/* Opened; -1 with *IS_THERE false: there is none. */
 static int open_record(const char *path, bool *is_there, size_t *len,
                        struct img_error *err)
 {
@@ -306,8 +277,6 @@ static int open_record(const char *path, bool *is_there, size_t *len,
         img_fail(err, IMG_DENIED,
                  "is no record of this user's: expected a regular file that "
                  "nobody else can write");
-    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        img_fail(err, IMG_LOCKED, "another metadata redefine is at work");
     } else if ((uint64_t)st.st_size > RECORD_MAX_LEN) {
         img_fail(err, IMG_LIMIT, "found %lld bytes, at most %u are read",
                  (long long)st.st_size, RECORD_MAX_LEN);
@@ -359,16 +328,16 @@ static int check_domain(struct chain_libvirt *libvirt,
 }
 
 int chain_redefine_recover(struct chain_libvirt *libvirt, const char *path,
-                           bool *undone, struct img_error *err)
+                           const struct chain_redefine_settling *how,
+                           struct img_error *err)
 {
     IMG_AUTO(record_fini) struct record record = {.nr = 0};
+    const struct record_way way = {
+        .leaves = how->leaves, .tell = how->tell, .opaque = how->opaque};
     bool is_there;
     size_t len = 0;
     int rc, fd = open_record(path, &is_there, &len, err);
 
-    if (undone) {
-        *undone = false;
-    }
     if (!is_there) {
         return 0;
     }
@@ -377,13 +346,10 @@ int chain_redefine_recover(struct chain_libvirt *libvirt, const char *path,
         rc = check_domain(libvirt, &record, err);
     }
     if (rc == 0) {
-        rc = take_back(libvirt, &record, err);
+        rc = redefine_take_back(libvirt, &record, &way, err);
     }
     if (rc == 0) {
         rc = drop_record(path, err);
-    }
-    if (rc == 0 && undone) {
-        *undone = true;
     }
     if (rc < 0) {
         img_error_set_path(err, path);
@@ -391,5 +357,66 @@ int chain_redefine_recover(struct chain_libvirt *libvirt, const char *path,
     if (fd >= 0) {
         close(fd);
     }
-    return rc;
+    return rc < 0 ? -1 : 1;
+}
+
+/* ---- One at a time. */
+
+static int lock_name(const char *path, char **out, struct img_error *err)
+{
+    *out = img_text(err, "%s.lock", path);
+    return *out ? 0 : -1;
+}
+
+/* Is the file that is open still the one of that name? Who held the lock
+   before may have removed it. */
+static bool is_still(int fd, const char *path)
+{
+    struct stat held, named;
+
+    return fstat(fd, &held) == 0 && lstat(path, &named) == 0 &&
+           held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+}
+
+int chain_redefine_lock(const char *path, struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+
+    if (lock_name(path, &name, err) < 0) {
+        return -1;
+    }
+    for (;;) {
+        int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                      S_IRUSR | S_IWUSR);
+
+        if (fd < 0) {
+            img_fail_sys(err, errno, "cannot make the lock");
+        } else if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            if (is_still(fd, name)) {
+                return fd;
+            }
+            close(fd);
+            continue;
+        } else {
+            img_fail(err, IMG_LOCKED,
+                     "is held: another run changes this domain's record");
+            close(fd);
+        }
+        img_error_set_path(err, name);
+        return -1;
+    }
+}
+
+void chain_redefine_unlock(const char *path, int fd)
+{
+    struct img_error ignored;
+    IMG_AUTO(img_free_ptr) char *name = NULL;
+
+    if (fd < 0) {
+        return;
+    }
+    if (lock_name(path, &name, &ignored) == 0) {
+        (void)unlink(name);
+    }
+    close(fd);
 }

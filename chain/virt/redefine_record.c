@@ -9,18 +9,20 @@
 #include <img/memory.h>
 
 #define RECORD_FORMAT "imgchain-redefine"
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u
 
 void record_fini(struct record *record)
 {
     for (size_t i = 0; i < record->nr; i++) {
         free(record->entries[i].name);
         free(record->entries[i].xml);
+        free(record->entries[i].put);
     }
     free(record->entries);
     free(record->uuid);
     free(record->current);
     free(record->current_xml);
+    free(record->current_put);
     memset(record, 0, sizeof(*record));
 }
 
@@ -48,17 +50,25 @@ int record_encode(const struct record *record, char **text,
     img_json_set_bool(json, "forgetting", record->is_forgetting);
     set(json, "current", record->current);
     set(json, "current-xml", record->current_xml);
+    set(json, "current-put", record->current_put);
     for (size_t i = 0; i < record->nr; i++) {
         struct img_json *one = img_json_object();
 
         set(one, "kind", kinds[record->entries[i].kind]);
         set(one, "name", record->entries[i].name);
         set(one, "xml", record->entries[i].xml);
+        set(one, "put", record->entries[i].put);
         img_json_push(list, one);
     }
     img_json_set(json, "entries", list);
     *text = img_json_text(json, true, err);
     img_json_free(json);
+    if (*text && strlen(*text) > RECORD_MAX_LEN) {
+        img_fail(err, IMG_LIMIT,
+                 "the way back would have %zu bytes, at most %u are read",
+                 strlen(*text), RECORD_MAX_LEN);
+        free(img_steal(text));
+    }
     return *text ? 0 : -1;
 }
 
@@ -93,9 +103,10 @@ static int take_entry(const struct img_json *json, struct record_entry *out,
     }
     out->kind = strcmp(kind, kinds[CHAIN_SNAPSHOT]) == 0 ? CHAIN_SNAPSHOT
                                                          : CHAIN_CHECKPOINT;
-    return take(json, "name", true, &out->name, err) < 0
+    return take(json, "name", true, &out->name, err) < 0 ||
+                   take(json, "xml", false, &out->xml, err) < 0
                ? -1
-               : take(json, "xml", false, &out->xml, err);
+               : take(json, "put", true, &out->put, err);
 }
 
 static int take_all(const struct img_json *json, struct record *out,
@@ -124,7 +135,8 @@ static int take_all(const struct img_json *json, struct record *out,
     }
     if (take(json, "uuid", true, &out->uuid, err) < 0 ||
         take(json, "current", false, &out->current, err) < 0 ||
-        take(json, "current-xml", out->current, &out->current_xml, err) < 0) {
+        take(json, "current-xml", out->current, &out->current_xml, err) < 0 ||
+        take(json, "current-put", false, &out->current_put, err) < 0) {
         return -1;
     }
     out->entries =

@@ -245,3 +245,48 @@ grep -q '<active>1' snaps/a.xml || fail 'it is not current'
 run metadata delete --metadata --checkpoints points p1
 expect_exit 0
 ! grep -q '<parent>' points/p2 || fail 'the parent is gone'
+
+# Two documents of one name, and a ring: what becomes of them is not known.
+snapshots
+sed 's/<parent>/<parent >/' snaps/b.xml >snaps/b2.xml
+says 1 'snaps/b2.xml: is the second document of its name' metadata delete \
+    --metadata snaps d
+snapshots
+moment a c 1 0
+run metadata delete --metadata snaps d
+expect_exit 1
+grep -q 'its parents lead back to it' "$test_dir/stderr" || fail 'a ring'
+# Two that claim to be the current one.
+snapshots
+moment d a 4 1
+says 1 '2 snapshots claim to be the current one' metadata export snaps \
+    --to two.json
+run metadata export snaps --current d --to two.json
+expect_exit 0
+grep -q '"current": *"d"' two.json || fail 'not the one that was named'
+
+# libvirt's own folder, while its daemon runs.
+mkdir -p own/libvirt/qemu/snapshot run/libvirt
+snapshots
+cp -r snaps own/libvirt/qemu/snapshot/web
+: >run/libvirt/libvirtd.pid
+python3 - <<'PY' &
+import fcntl, time
+file = open("run/libvirt/libvirtd.pid", "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+open("ready", "w").close()
+time.sleep(60)
+PY
+holder=$!
+for _ in $(seq 100); do
+    [ -e ready ] && break
+    sleep 0.1
+done
+export XDG_RUNTIME_DIR=$PWD/run
+says 1 'own/libvirt/qemu/snapshot/web: is kept by libvirt, whose daemon runs' \
+    metadata delete --metadata own/libvirt/qemu/snapshot/web a
+[ -e own/libvirt/qemu/snapshot/web/a.xml ] || fail 'deleted all the same'
+kill "$holder"
+wait "$holder" || :
+run metadata delete --metadata own/libvirt/qemu/snapshot/web a
+expect_exit 0

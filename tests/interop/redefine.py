@@ -57,7 +57,8 @@ class Bed:
     def records(self):
         """Ways back that were left."""
         state = self.path("state", "imgchain")
-        return os.listdir(state) if os.path.isdir(state) else []
+        names = os.listdir(state) if os.path.isdir(state) else []
+        return [name for name in names if name.endswith(".json")]
 
 
 def make_hierarchy(bed, virt):

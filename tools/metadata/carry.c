@@ -32,6 +32,18 @@ static int check_whole(const struct chain_metadata *metadata,
                     metadata->unread_nr);
 }
 
+/* More than one <active>: which is the current one has to be said. */
+static int check_current(const struct chain_metadata *snapshots,
+                         struct img_error *err)
+{
+    return snapshots->current_nr <= 1
+               ? 0
+               : img_fail(err, IMG_USAGE,
+                          "%zu snapshots claim to be the current one: expected "
+                          "--current NAME",
+                          snapshots->current_nr);
+}
+
 static int read_domain(const char *path, const struct img_roots *roots,
                        char **out, struct img_error *err)
 {
@@ -57,6 +69,7 @@ static int read_documents(const struct carry_source *source, char **operands,
     if (metadata_read(source->values, operands, nr, NULL, false,
                       &out->snapshots, err) < 0 ||
         check_whole(out->snapshots, err) < 0 ||
+        check_current(out->snapshots, err) < 0 ||
         (source->domain_file &&
          read_domain(source->domain_file, roots, &out->domain, err) < 0)) {
         return -1;

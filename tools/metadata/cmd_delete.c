@@ -151,6 +151,45 @@ static int settle(const struct metadata_delete_values *values,
     return chain_transaction_settle(folder, values->dry_run, told, NULL, err);
 }
 
+static int check_daemon(const char *folder, struct img_error *err)
+{
+    int pid;
+
+    if (daemon_holds(folder, &pid)) {
+        img_fail(err, IMG_LOCKED,
+                 "is kept by libvirt, whose daemon runs (process %d): it has "
+                 "read the files and would write them again; stop it, or do it "
+                 "with --connect",
+                 pid);
+        img_error_set_path(err, folder);
+        return -1;
+    }
+    return 0;
+}
+
+/* Which of two documents libvirt takes, or what the parent of one in a ring
+   becomes, is not known. */
+static int check_shape(const struct chain_metadata *metadata,
+                       struct img_error *err)
+{
+    for (size_t i = 0; i < metadata->nr; i++) {
+        const struct chain_moment *moment = &metadata->moments[i];
+
+        if (moment->is_double || moment->is_looped) {
+            img_fail(err, IMG_REFUSED,
+                     moment->is_double
+                         ? "is the second document of its name "
+                           "(metadata-double): nothing is forgotten here"
+                         : "its parents lead back to it "
+                           "(metadata-current-kept): nothing is forgotten "
+                           "here");
+            img_error_set_path(err, moment->file ? moment->file : "");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int delete_offline(const struct metadata_delete_values *values,
                           char **operands, struct output *out,
                           struct img_error *err)
@@ -160,13 +199,15 @@ static int delete_offline(const struct metadata_delete_values *values,
     size_t nr = 0, idx;
     int rc;
 
-    if (settle(values, operands[0], err) < 0 ||
+    if ((!values->dry_run && check_daemon(operands[0], err) < 0) ||
+        settle(values, operands[0], err) < 0 ||
         metadata_read(&values->source, operands, 1, NULL, false, &metadata,
                       err) < 0) {
         return -1;
     }
     (void)metadata_tell_unread(metadata);
-    if (find(metadata, operands[1], &idx, err) < 0 ||
+    if (check_shape(metadata, err) < 0 ||
+        find(metadata, operands[1], &idx, err) < 0 ||
         chain_forget_plan(metadata, idx, range_of(values), &list, &nr, err) <
             0) {
         return -1;
@@ -181,25 +222,35 @@ static int delete_offline(const struct metadata_delete_values *values,
 
 /* ---- Through libvirt. */
 
-/* What a killed run has begun is settled; *RECORD: where the way back is. */
+struct online {
+    struct chain_libvirt *libvirt;
+    char *record; /* where the way back is */
+    int lock;
+};
+
+/* What a killed run has begun is settled. */
 static int prepare(const struct metadata_delete_values *values,
-                   struct chain_libvirt *libvirt, char **record,
-                   struct img_error *err)
+                   struct online *online, struct img_error *err)
 {
     IMG_AUTO(img_free_ptr) char *uri = NULL;
     IMG_AUTO(img_free_ptr) char *uuid = NULL;
     IMG_AUTO(img_free_ptr) char *name = NULL;
-    bool undone = false;
+    const struct chain_redefine_settling how = {.leaves = false};
+    int undone;
 
     if (values->dry_run) {
         return 0;
     }
-    if (chain_libvirt_identity(libvirt, &uri, &uuid, &name, err) < 0) {
+    if (chain_libvirt_identity(online->libvirt, &uri, &uuid, &name, err) < 0) {
         return -1;
     }
-    *record = carry_record_path(uri, uuid, err);
-    if (!*record ||
-        chain_redefine_recover(libvirt, *record, &undone, err) < 0) {
+    online->record = carry_record_path(uri, uuid, err);
+    online->lock =
+        online->record ? chain_redefine_lock(online->record, err) : -1;
+    undone = online->lock < 0 ? -1
+                              : chain_redefine_recover(
+                                    online->libvirt, online->record, &how, err);
+    if (undone < 0) {
         return -1;
     }
     if (undone) {
@@ -208,35 +259,52 @@ static int prepare(const struct metadata_delete_values *values,
     return 0;
 }
 
-static int delete_online(const struct metadata_delete_values *values,
-                         const char *name, struct output *out,
-                         struct img_error *err)
+static int delete_locked(const struct metadata_delete_values *values,
+                         struct online *online, const char *name,
+                         struct output *out, struct img_error *err)
 {
-    IMG_AUTO(metadata_close_libvirt) struct chain_libvirt *libvirt = NULL;
     IMG_AUTO(metadata_free_ptr) struct chain_metadata *metadata = NULL;
-    IMG_AUTO(img_free_ptr) char *record = NULL;
     enum chain_moment_kind kind =
         values->source.checkpoints ? CHAIN_CHECKPOINT : CHAIN_SNAPSHOT;
     struct chain_forget *list = NULL;
     size_t nr = 0, idx;
     int rc;
 
-    if (chain_libvirt_open(values->source.connect, values->source.domain,
-                           values->dry_run, &libvirt, err) < 0 ||
-        prepare(values, libvirt, &record, err) < 0 ||
-        chain_libvirt_metadata(libvirt, kind, false, &metadata, err) < 0 ||
+    if (chain_libvirt_metadata(online->libvirt, kind, false, &metadata, err) <
+            0 ||
         find(metadata, name, &idx, err) < 0 ||
         chain_forget_plan(metadata, idx, range_of(values), &list, &nr, err) <
             0) {
         return -1;
     }
-    rc = values->dry_run ? 0
-                         : chain_forget_apply(metadata, idx, range_of(values),
-                                              libvirt, record, err);
+    rc = values->dry_run
+             ? 0
+             : chain_forget_apply(metadata, idx, range_of(values),
+                                  online->libvirt, online->record, err);
     if (rc == 0) {
         put(out, values, list, nr);
     }
     chain_forget_free(list, nr);
+    return rc;
+}
+
+static int delete_online(const struct metadata_delete_values *values,
+                         const char *name, struct output *out,
+                         struct img_error *err)
+{
+    struct online online = {.lock = -1};
+    int rc = chain_libvirt_open(values->source.connect, values->source.domain,
+                                values->dry_run, &online.libvirt, err);
+
+    if (rc == 0) {
+        rc = prepare(values, &online, err);
+    }
+    if (rc == 0) {
+        rc = delete_locked(values, &online, name, out, err);
+    }
+    chain_redefine_unlock(online.record, online.lock);
+    chain_libvirt_close(online.libvirt);
+    free(online.record);
     return rc;
 }
 

@@ -157,14 +157,26 @@ static int look_up(struct redefining *run, struct img_error *err)
     return run->record ? 0 : -1;
 }
 
+static void tell_left(void *opaque, const char *text)
+{
+    (void)opaque;
+    message_note("%s", text);
+}
+
 static int recover(struct redefining *run, struct img_error *err)
 {
-    bool undone;
+    int undone;
 
     if (run->values->dry_run) {
         return 0;
     }
-    if (chain_redefine_recover(run->libvirt, run->record, &undone, err) < 0) {
+    run->wish.settling.tell = tell_left;
+    run->wish.settling.leaves = run->values->recover;
+    run->lock = chain_redefine_lock(run->record, err);
+    undone = run->lock < 0 ? -1
+                           : chain_redefine_recover(run->libvirt, run->record,
+                                                    &run->wish.settling, err);
+    if (undone < 0) {
         return -1;
     }
     if (undone) {
@@ -287,13 +299,14 @@ static void release(struct redefining *run)
     chain_metadata_free(run->snapshots);
     chain_metadata_free(run->checkpoints);
     chain_libvirt_close(run->libvirt);
+    chain_redefine_unlock(run->record, run->lock);
     free(run->uuid);
     free(run->record);
 }
 
 int cmd_metadata_redefine(void *opaque, char **operands, int nr)
 {
-    struct redefining run = {.values = opaque};
+    struct redefining run = {.values = opaque, .lock = -1};
     struct img_error err;
     int code = EXIT_DONE;
 

@@ -63,6 +63,9 @@ int metadata_read(const struct metadata_values *values, char **operands, int nr,
                   struct chain_metadata **out, struct img_error *err);
 /* Say on stderr which files could not be read. Returns how many. */
 size_t metadata_tell_unread(const struct chain_metadata *metadata);
+/* Is PATH libvirt's own, and does its daemon run? It has read what lies there,
+   and would write it again. *PID: 0 where the kernel does not tell. */
+bool daemon_holds(const char *path, int *pid);
 /* For IMG_AUTO. */
 void metadata_free_ptr(struct chain_metadata **metadata);
 void metadata_close_libvirt(struct chain_libvirt **libvirt);

@@ -15,6 +15,7 @@ struct redefining {
     struct chain_libvirt *libvirt;
     struct chain_metadata *snapshots, *checkpoints; /* that are there */
     char *uuid, *record;
+    int lock; /* of the record; -1: not held */
 };
 
 /* The steps, and why libvirt would refuse them, on OUT and stderr. */

@@ -26,6 +26,15 @@ struct chain_redefine_step {
     bool is_replacing;                 /* one of that name is on record */
 };
 
+/* How the way back is gone. */
+struct chain_redefine_settling {
+    /* What is no longer as that run put it stays, and is told; else nothing is
+       taken back then (IMG_CHANGED). */
+    bool leaves;
+    void (*tell)(void *opaque, const char *text); /* one line; or NULL */
+    void *opaque;
+};
+
 struct chain_redefine_wish {
     const struct chain_bundle *from;
     const struct chain_rewrite *rewrite;
@@ -34,8 +43,9 @@ struct chain_redefine_wish {
                             domain has after it is rewritten */
     /* What is on record there; NULL: nothing. */
     const struct chain_metadata *snapshots, *checkpoints;
-    bool is_running; /* the domain, there */
-    bool from_here;  /* as in chain_redefine_new */
+    bool is_running;                         /* the domain, there */
+    bool from_here;                          /* as in chain_redefine_new */
+    struct chain_redefine_settling settling; /* what it tells, of a failure */
 };
 
 struct chain_redefine_plan {
@@ -62,8 +72,7 @@ IMG_PUBLIC void chain_redefine_plan_free(struct chain_redefine_plan *plan);
  * written to the file RECORD before the first call, readable by its owner
  * alone, and removed at the end: after a failure in between, when all that was
  * done has been taken back. If that fails the text says what remains, and the
- * record stays. IMG_USAGE: there is a record already (see below); IMG_LOCKED:
- * another process is at work with it.
+ * record stays. IMG_USAGE: there is a record already (see below).
  */
 IMG_PUBLIC int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
                                          const struct chain_redefine_wish *wish,
@@ -72,13 +81,23 @@ IMG_PUBLIC int chain_redefine_plan_apply(const struct chain_redefine_plan *plan,
                                          struct img_error *err);
 /*
  * Take back what a run that was killed has done, by its RECORD, and remove
- * that; what was being forgotten (chain/forget.h) is forgotten. *UNDONE (may be
- * NULL): there was one. IMG_CHANGED: it is about another
- * domain.
+ * that; what was being forgotten (chain/forget.h) is forgotten. Only what is
+ * still as that run put it is touched. Returns 1; 0: there was no record.
+ * IMG_CHANGED: it is about another domain, or see HOW.
  */
 IMG_PUBLIC int chain_redefine_recover(struct chain_libvirt *libvirt,
-                                      const char *record, bool *undone,
+                                      const char *record,
+                                      const struct chain_redefine_settling *how,
                                       struct img_error *err);
+
+/*
+ * One run at a time: to be held from before what is on record is read, and
+ * recovered, until all is done. Returns what unlocks it; IMG_LOCKED. The lock
+ * is the file RECORD.lock.
+ */
+IMG_PUBLIC int chain_redefine_lock(const char *record, struct img_error *err);
+/* -1 is fine. */
+IMG_PUBLIC void chain_redefine_unlock(const char *record, int lock);
 
 #ifdef __cplusplus
 }
