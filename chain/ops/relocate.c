@@ -175,6 +175,8 @@ int chain_relocation_look(struct chain_relocation *relocation,
         if (is_found) {
             item.file->state = CHAIN_RELOCATED_FOUND;
             tell_done(relocation, item.file);
+        } else if (chain_relocation_try(&item, err) != 0) {
+            return -1;
         }
     }
     return 0;

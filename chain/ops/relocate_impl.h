@@ -69,6 +69,10 @@ int chain_relocation_rename(const struct chain_relocation_item *item,
 int chain_relocation_prove(const struct chain_relocation_item *item,
                            struct img_file *file, struct img_error *err);
 
+/* The header that a copy needs can be made: nobody has written anything yet. */
+int chain_relocation_try(const struct chain_relocation_item *item,
+                         struct img_error *err);
+
 /* relocate_file.c */
 int chain_relocation_copy(const struct chain_relocation_item *item,
                           struct img_error *err);

@@ -321,8 +321,8 @@ int chain_relocation_plan(struct chain_relocation *relocation,
 
 /* ---- Space. */
 
-/* May blocks of the source be shared with its copy? They take no space. */
-static bool may_share(const struct chain_relocation *relocation)
+/* May blocks of file IDX be shared with its copy? They take no space. */
+static bool may_share(const struct chain_relocation *relocation, size_t idx)
 {
     const char *folder = relocation->request->folder;
     struct img_stamp source, dest;
@@ -332,7 +332,7 @@ static bool may_share(const struct chain_relocation *relocation)
     return statfs(folder, &fs) == 0 && !chain_place_is_without_sharing(&fs) &&
            img_path_stamp(folder, relocation->request->roots, &dest,
                           &ignored) == 0 &&
-           img_file_stamp(chain_layer_file(relocation->layers[0]), &source,
+           img_file_stamp(chain_layer_file(relocation->layers[idx]), &source,
                           &ignored) == 0 &&
            source.dev == dest.dev;
 }
@@ -342,9 +342,11 @@ int chain_relocation_check_space(const struct chain_relocation *relocation,
 {
     struct chain_relocate_result *result = relocation->result;
     char needed[IMG_SIZE_TEXT_LEN], left[IMG_SIZE_TEXT_LEN];
+    /* Of what cannot be shared; less than all, so that it cannot overflow. */
+    uint64_t own_len = relocation->request->more_len;
     struct stat st;
 
-    result->needed_len = relocation->request->more_len;
+    result->needed_len = own_len;
     for (size_t i = 0; i < result->nr; i++) {
         struct chain_relocated *file = &result->files[i];
 
@@ -355,15 +357,16 @@ int chain_relocation_check_space(const struct chain_relocation *relocation,
                      &result->needed_len)) {
             return img_fail(err, IMG_LIMIT, "the files are too long together");
         }
+        own_len += may_share(relocation, i) ? 0 : file->needed_len;
     }
     result->space_left = chain_place_space_left(result->files[0].to);
-    if (result->needed_len <= result->space_left || may_share(relocation)) {
+    if (own_len <= result->space_left) {
         return 0;
     }
     img_fail(err, IMG_SYSTEM,
              "there is not enough space for all files: found %s, expected %s",
              img_size_exact(result->space_left, left),
-             img_size_exact(result->needed_len, needed));
+             img_size_exact(own_len, needed));
     err->sys_errno = ENOSPC;
     img_error_set_path(err, relocation->request->folder);
     return -1;

@@ -141,6 +141,18 @@ static int expected_head(const struct chain_relocation_item *item, size_t len,
     return img_file_read_padded(staged, out, len, 0, NULL, err);
 }
 
+int chain_relocation_try(const struct chain_relocation_item *item,
+                         struct img_error *err)
+{
+    if (item->file->head || !item->is_renamed) {
+        return 0;
+    }
+    size_t len = (size_t)chain_layer_image(item->layer)->cluster_len;
+    IMG_AUTO(img_free_ptr) uint8_t *head = img_calloc(1, len, err);
+
+    return head ? expected_head(item, len, head, err) : -1;
+}
+
 static int check_head(const struct chain_relocation_item *item,
                       struct img_file *file, size_t len, struct img_error *err)
 {

@@ -249,6 +249,7 @@ void virt_source_read(struct virt_reader *reader, const struct virt_node *node,
     virt_auth_read(reader, virt_child(node, "auth"), out);
     virt_encryption_read(reader, virt_child(node, "encryption"), out);
     read_slice(reader, node, out);
+    out->has_data_store = virt_child(node, "dataStore");
 }
 
 bool virt_source_is_empty(const struct chain_virt_source *source)

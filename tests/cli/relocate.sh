@@ -95,6 +95,77 @@ expect_exit 1
 expect_stderr <<<'imgchain: c9.xml: is a checkpoint of another domain'
 rm s9.xml c9.xml
 
+# What cannot be done is told by a dry run, and of the file that it is about.
+plain=(metadata relocate --domain web.xml --to new)
+python3 - old/b.qcow2 <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(79)
+    file.write(b"\2")
+PY
+run "${plain[@]}" --absolute --dry-run
+expect_exit 1
+grep -q "^imgchain: $PWD/old/b.qcow2: .*corrupt" "$test_dir/stderr" ||
+    fail "not refused: $(cat "$test_dir/stderr")"
+printf '\0' | dd of=old/b.qcow2 bs=1 seek=79 conv=notrunc status=none
+mv vars vars.gone
+run "${plain[@]}" --dry-run
+expect_exit 0
+run "${plain[@]}" --dry-run --name two
+expect_exit 1
+expect_stderr <<<"imgchain: web.xml: its <nvram> $PWD/vars is not there yet, \
+and two domains would share it: take <nvram> out of the XML"
+mv vars.gone vars
+sed "s|old/b.qcow2|old/gone.qcow2|" s1.xml >s9.xml
+run "${plain[@]}" --snapshots s9.xml
+expect_exit 1
+expect_stderr <<<"imgchain: s9.xml: it names $PWD/old/gone.qcow2, and no such \
+file is there"
+sed "s|<source file='$PWD/old/top.qcow2'/>|<source file='$PWD/old/top.qcow2'>\
+<dataStore type='file'><format type='raw'/><source file='$PWD/vars'/>\
+</dataStore></source>|" web.xml >data.xml
+run metadata relocate --domain data.xml --to new
+expect_exit 1
+expect_stderr <<<"imgchain: $PWD/old/top.qcow2: its contents lie in an external \
+data file (<dataStore>), which is not copied along"
+ln -s web.xml link.xml
+run metadata relocate --domain link.xml --to new --move
+expect_exit 1
+expect_stderr <<<'imgchain: link.xml: is a symbolic link: name the file itself'
+rm s9.xml data.xml link.xml
+
+# What the domain is when it is started again goes along, too.
+make_image old/next.qcow2 1M
+sed "s|<active>|<inactiveDomain>$(domain old/next.qcow2 | tr -d '\n' |
+    sed "s/^<domain \(.*\)<.domain>$/\1/; s/^type='qemu'>//")\
+</inactiveDomain><active>|" s1.xml >s9.xml
+run "${plain[@]}" --snapshots s9.xml --dry-run
+expect_exit 0
+expect_line "would copy          $PWD/old/next.qcow2"
+rm s9.xml old/next.qcow2
+
+# Steps are what a shell takes.
+mkdir "it's"
+sed "s|<name>web one|<name>-web|" web.xml >dash.xml
+sed "s|<name>web one|<name>-web|" s1.xml >s9.xml
+run metadata relocate --domain dash.xml --snapshots s9.xml --to "it's" --dry-run
+expect_exit 0
+expect_line "then                virsh define '$PWD/it'\\''s/-web.xml'"
+expect_line "                    virsh snapshot-create --domain -web --xmlfile \
+'$PWD/it'\\''s/-web-snapshot-01-s1.xml' --redefine --current"
+rm dash.xml s9.xml
+
+# A managed save is nobody's that is named.
+mkdir -p lib/qemu/save lib/qemu/snapshot
+cp s1.xml lib/qemu/snapshot
+touch "lib/qemu/save/web one.save"
+run "${plain[@]}" --snapshots lib/qemu/snapshot --move --dry-run
+expect_exit 0
+grep -qxF "imgchain: $PWD/lib/qemu/save/web one.save: is a managed save of the \
+domain, and still leads to the old files: change it with saved-image define \
+--map" "$test_dir/stderr" || fail "no note: $(cat "$test_dir/stderr")"
+rm -r lib
+
 # A dry run tells, and writes nothing.
 words=(metadata relocate --domain web.xml --snapshots s1.xml --to new)
 remember
@@ -107,7 +178,7 @@ expect_line "would copy          $PWD/old/memory"
 expect_line "would write         $PWD/new/web_one.xml"
 expect_line "would write         $PWD/new/web_one-snapshot-01-s1.xml"
 expect_line "stays where it is   $PWD/cd.iso"
-expect_line "stays where it is   $PWD/vars"
+expect_line "would copy          $PWD/vars"
 expect_line "then                virsh define $PWD/new/web_one.xml"
 expect_line "                    virsh snapshot-create 'web one' \
 $PWD/new/web_one-snapshot-01-s1.xml --redefine --current"
@@ -120,7 +191,8 @@ run "${words[@]}" --output json --name two --uuid \
 expect_exit 0
 expect_memory_note
 expect_json '[f["filename"].rsplit("/", 1)[1] for f in doc["files"]] == [
-    "top.qcow2", "a.qcow2", "base.qcow2", "b.qcow2", "memory"]'
+    "top.qcow2", "a.qcow2", "base.qcow2", "b.qcow2", "vars",
+    "memory"]'
 expect_json '(doc["operation"], doc["move"], doc["dry-run"]) == (
     "relocate", False, False)'
 expect_json '[d["kind"] for d in doc["documents"]] == ["domain", "snapshot"]'
@@ -133,6 +205,8 @@ if grep -r "$PWD/old" new/*.xml; then
 fi
 [ "$(stat -c %a new/two.xml)" = 600 ] || fail 'others can read the XML'
 [ "$(find . -name '.imgchain*' | wc -l)" -eq 0 ] || fail 'something is left'
+
+grep -q "<nvram>$PWD/new/vars</nvram>" new/two.xml || fail 'a shared NVRAM'
 
 # A second one finds the names taken.
 run "${words[@]}"

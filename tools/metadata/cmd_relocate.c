@@ -161,7 +161,8 @@ static int prepare(struct relocation *relocation, struct img_error *err)
                    relocate_map(relocation, err) < 0 ||
                    relocate_rewrite(relocation, err) < 0 ||
                    relocate_rewrite_states(relocation, err) < 0 ||
-                   relocate_check_outside(relocation, err) < 0
+                   relocate_check_outside(relocation, err) < 0 ||
+                   relocate_tell_managed_save(relocation, err) < 0
                ? -1
                : chain_relocation_look(relocation->images, err);
 }
@@ -176,6 +177,7 @@ static void relocation_fini(struct relocation *relocation)
     }
     for (size_t i = 0; i < relocation->states_nr; i++) {
         chain_saved_free(relocation->states[i].saved);
+        chain_virt_domain_free(relocation->states[i].domain);
         free(relocation->states[i].head);
     }
     free(relocation->documents);

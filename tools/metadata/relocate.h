@@ -53,8 +53,9 @@ struct document {
 /* A file that holds a saved state, or a snapshot's memory, which libvirt
    writes in the same form. */
 struct state_file {
-    const char *path;          /* borrowed */
-    struct chain_saved *saved; /* NULL: it is not of that form */
+    const char *path;                 /* borrowed */
+    struct chain_saved *saved;        /* NULL: it is not of that form */
+    struct chain_virt_domain *domain; /* of its XML; NULL: the same */
     void *head;    /* what the copy is to begin with; NULL: as it does */
     bool is_saved; /* --saved: virsh restore takes it */
 };
@@ -73,6 +74,7 @@ struct relocation {
     /* The images. */
     struct chain_relocate_source *sources;
     size_t sources_nr;
+    const char *reading; /* the file whose paths are collected */
     struct chain_relocate_request request;
     struct chain_relocate_result files;
     struct chain_relocation *images;
@@ -95,9 +97,13 @@ int relocate_read(struct relocation *relocation, struct img_error *err);
 bool relocate_is_chosen(const struct relocation *relocation, const char *disk);
 /* The images and memory files that they name. */
 int relocate_collect(struct relocation *relocation, struct img_error *err);
+/* The images, and the NVRAM, that DOMAIN, of the XML in FILE, names. */
+int relocate_add_domain(struct relocation *relocation,
+                        const struct chain_virt_domain *domain,
+                        const char *file, struct img_error *err);
 
 /* relocate_state.c */
-/* The XML in saved states and memory files. */
+/* The XML in saved states and memory files, and the images that it names. */
 int relocate_read_states(struct relocation *relocation, struct img_error *err);
 /* What their copies are to begin with. */
 int relocate_rewrite_states(struct relocation *relocation,
@@ -119,6 +125,9 @@ int relocate_rewrite(struct relocation *relocation, struct img_error *err);
    not go with it: IMG_USAGE, or with --allow-outside a note. */
 int relocate_check_outside(const struct relocation *relocation,
                            struct img_error *err);
+/* A note of a managed save that is left behind. */
+int relocate_tell_managed_save(const struct relocation *relocation,
+                               struct img_error *err);
 /* A libvirtd that runs has read what lies in its folders. */
 int relocate_check_daemon(const struct relocation *relocation,
                           struct img_error *err);

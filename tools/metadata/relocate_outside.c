@@ -200,6 +200,60 @@ int relocate_check_outside(const struct relocation *relocation,
     return rc;
 }
 
+/* ---- A managed save. */
+
+/* FOLDER ends before "/qemu/save"; NULL: there is none. Taken. */
+static int tell_save_in(const struct relocation *relocation, char *folder,
+                        struct img_error *err)
+{
+    IMG_AUTO(img_free_ptr) char *own = folder;
+    IMG_AUTO(img_free_ptr)
+    char *path = own ? img_text(err, "%s/qemu/save/%s.save", own,
+                                relocation->domain->name)
+                     : NULL;
+    char shown[IMG_ERROR_PATH_MAX];
+    struct stat st;
+
+    if (own && !path) {
+        return -1;
+    }
+    if (path && stat(path, &st) == 0 && !relocate_find(relocation, path)) {
+        img_escape(path, strlen(path), shown, sizeof(shown));
+        message_note("%s: is a managed save of the domain, and still leads to "
+                     "the old files: change it with saved-image define --map",
+                     shown);
+    }
+    return 0;
+}
+
+/* Of the libvirt that keeps the snapshots' documents, or of the system's. */
+int relocate_tell_managed_save(const struct relocation *relocation,
+                               struct img_error *err)
+{
+    static const char system[] = "/var/lib/libvirt";
+    IMG_AUTO(img_free_ptr) char *real = NULL;
+    char *end = NULL;
+
+    if (!relocation->values->move) {
+        return 0;
+    }
+    for (size_t i = 0; !end && i < relocation->documents_nr; i++) {
+        free(real);
+        real = realpath(relocation->documents[i].file, NULL);
+        end = real ? strstr(real, "/qemu/snapshot/") : NULL;
+    }
+    if (end &&
+        tell_save_in(relocation, img_strndup(real, (size_t)(end - real), err),
+                     err) < 0) {
+        return -1;
+    }
+    return end && strncmp(real, system, sizeof(system) - 1) == 0
+               ? 0
+               : tell_save_in(relocation,
+                              img_strndup(system, sizeof(system) - 1, err),
+                              err);
+}
+
 /* ---- The daemon. */
 
 int relocate_check_daemon(const struct relocation *relocation,

@@ -214,14 +214,43 @@ bool relocate_is_chosen(const struct relocation *relocation, const char *disk)
     return disks->nr == 0;
 }
 
+/* *IS_THERE: PATH leads to a file. */
+static int look_for(const struct relocation *relocation, const char *path,
+                    bool *is_there, struct img_error *err)
+{
+    const struct img_roots *roots = relocation->values->change.common.roots;
+    struct img_stamp stamp;
+
+    *is_there = img_path_stamp(path, roots, &stamp, err) == 0;
+    if (*is_there || err->code != IMG_NOT_FOUND) {
+        return *is_there ? 0 : -1;
+    }
+    img_error_clear(err);
+    return 0;
+}
+
 static int add_source(struct relocation *relocation, const char *path,
                       const char *format, struct img_error *err)
 {
+    char shown[IMG_ERROR_PATH_MAX / 2];
+    bool is_there;
+
     for (size_t i = 0; i < relocation->sources_nr; i++) {
         if (strcmp(relocation->sources[i].path, path) == 0 &&
             strcmp(relocation->sources[i].format, format) == 0) {
             return 0;
         }
+    }
+    if (look_for(relocation, path, &is_there, err) < 0) {
+        return -1;
+    }
+    /* A saved state is named on the command line. */
+    if (!is_there && relocation->reading != path) {
+        img_escape(path, strlen(path), shown, sizeof(shown));
+        img_fail(err, IMG_NOT_FOUND, "it names %s, and no such file is there",
+                 shown);
+        img_error_set_path(err, relocation->reading);
+        return -1;
     }
     void *more = reallocarray(relocation->sources, relocation->sources_nr + 1,
                               sizeof(*relocation->sources));
@@ -249,6 +278,13 @@ static int add_one(struct relocation *relocation, const char *disk,
                         "disk %s: it is of type %s: expected a plain file; "
                         "choose the others with --disk",
                         shown, chain_virt_source_type_name(source->type));
+    }
+    if (source->has_data_store) {
+        img_fail(err, IMG_UNSUPPORTED,
+                 "its contents lie in an external data file (<dataStore>), "
+                 "which is not copied along");
+        img_error_set_path(err, source->path);
+        return -1;
     }
     return add_source(relocation, source->path,
                       layer->format ? layer->format : format, err);
@@ -285,10 +321,45 @@ static bool is_medium(const struct chain_virt_disk *disk)
                             strcmp(disk->device, "floppy") == 0);
 }
 
-static int add_domain(struct relocation *relocation,
-                      const struct chain_virt_domain *domain,
-                      struct img_error *err)
+/*
+ * The firmware's variables, which go with the whole machine. libvirt makes the
+ * file when the machine starts first; a copy as another domain would make the
+ * same.
+ */
+static int add_nvram(struct relocation *relocation,
+                     const struct chain_virt_domain *domain,
+                     struct img_error *err)
 {
+    const struct metadata_relocate_values *values = relocation->values;
+    char shown[IMG_ERROR_PATH_MAX / 2];
+    bool is_there;
+
+    if (!domain->nvram || values->disks.nr > 0) {
+        return 0;
+    }
+    if (look_for(relocation, domain->nvram, &is_there, err) < 0) {
+        return -1;
+    }
+    if (is_there) {
+        return add_source(relocation, domain->nvram, "raw", err);
+    }
+    if (!values->uuid && !values->name) {
+        return 0;
+    }
+    img_escape(domain->nvram, strlen(domain->nvram), shown, sizeof(shown));
+    img_fail(err, IMG_USAGE,
+             "its <nvram> %s is not there yet, and two domains would share it: "
+             "take <nvram> out of the XML",
+             shown);
+    img_error_set_path(err, relocation->reading);
+    return -1;
+}
+
+int relocate_add_domain(struct relocation *relocation,
+                        const struct chain_virt_domain *domain,
+                        const char *file, struct img_error *err)
+{
+    relocation->reading = file;
     for (size_t i = 0; domain && i < domain->disks_nr; i++) {
         const struct chain_virt_disk *disk = &domain->disks[i];
 
@@ -297,7 +368,7 @@ static int add_domain(struct relocation *relocation,
             return -1;
         }
     }
-    return 0;
+    return domain ? add_nvram(relocation, domain, err) : 0;
 }
 
 static int add_state(struct relocation *relocation, const char *path,
@@ -316,14 +387,18 @@ static int add_state(struct relocation *relocation, const char *path,
 }
 
 static int add_snapshot(struct relocation *relocation,
-                        const struct chain_virt_snapshot *snapshot,
+                        const struct chain_moment *moment,
                         struct img_error *err)
 {
+    const struct chain_virt_snapshot *snapshot = moment->snapshot;
     struct chain_moment_disk *disks;
     size_t nr;
     int rc = 0;
 
-    if (add_domain(relocation, snapshot->domain, err) < 0 ||
+    if (relocate_add_domain(relocation, snapshot->domain, moment->file, err) <
+            0 ||
+        relocate_add_domain(relocation, snapshot->inactive_domain, moment->file,
+                            err) < 0 ||
         chain_snapshot_disks(snapshot, &disks, &nr, err) < 0) {
         return -1;
     }
@@ -372,14 +447,15 @@ int relocate_collect(struct relocation *relocation, struct img_error *err)
     const struct words *saved = &relocation->values->saved;
 
     if (check_disks(relocation, err) < 0 ||
-        add_domain(relocation, relocation->domain, err) < 0) {
+        relocate_add_domain(relocation, relocation->domain,
+                            relocation->values->domain, err) < 0) {
         return -1;
     }
     for (size_t i = 0; i < relocation->snapshots->nr; i++) {
         const struct chain_moment *moment =
             &relocation->snapshots->moments[relocation->snapshots->order[i]];
 
-        if (add_snapshot(relocation, moment->snapshot, err) < 0) {
+        if (add_snapshot(relocation, moment, err) < 0) {
             if (err->path[0] == '\0') {
                 img_error_set_path(err, moment->file);
             }
@@ -387,6 +463,7 @@ int relocate_collect(struct relocation *relocation, struct img_error *err)
         }
     }
     for (size_t i = 0; i < saved->nr; i++) {
+        relocation->reading = saved->at[i];
         if (add_state(relocation, saved->at[i], true, err) < 0) {
             return -1;
         }

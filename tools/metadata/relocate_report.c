@@ -56,12 +56,16 @@ static int push_step(struct words *steps, const struct relocation *relocation,
     if (!file) {
         return -1;
     }
+    /* What begins with '-' is an option to virsh, unless it follows one. */
+    const char *as_domain = name[0] == '-' ? "--domain " : "";
+    const char *as_file = name[0] == '-' ? "--xmlfile " : "";
     if (document->kind == DOCUMENT_DOMAIN) {
         return words_push(steps, img_text(err, "virsh define %s", file), err);
     }
     return words_push(steps,
-                      img_text(err, "virsh %s-create %s %s --redefine%s",
-                               document_word(document), domain, file,
+                      img_text(err, "virsh %s-create %s%s %s%s --redefine%s",
+                               document_word(document), as_domain, domain,
+                               as_file, file,
                                document->kind == DOCUMENT_SNAPSHOT &&
                                        document->moment->is_current
                                    ? " --current"
@@ -178,7 +182,10 @@ static void put_sheet(struct output *out, const struct relocation *relocation,
         sheet_size(out, "needed", relocation->files.needed_len);
     }
     for (size_t i = 0; i < steps->nr; i++) {
-        sheet_text(out, i == 0 ? "then" : "", steps->at[i]);
+        /* Its words are quoted: nothing in it has to be escaped, and a
+           backslash is the shell's. */
+        output_printf(out, "%-*s%s\n", SHEET_LABEL_WIDTH, i == 0 ? "then" : "",
+                      steps->at[i]);
     }
 }
 

@@ -19,9 +19,9 @@ static int fail_state(const struct state_file *state, enum img_code code,
     return -1;
 }
 
-/* It is a state of this domain. */
-static int check_domain(const struct relocation *relocation,
-                        const struct state_file *state, struct img_error *err)
+/* It is a state of this domain, whose images go along. */
+static int add_domain(struct relocation *relocation, struct state_file *state,
+                      struct img_error *err)
 {
     struct chain_virt_domain *domain;
 
@@ -30,10 +30,17 @@ static int check_domain(const struct relocation *relocation,
         return -1;
     }
     bool is_other = relocate_is_other(relocation, domain->uuid, domain->name);
-    chain_virt_domain_free(domain);
-    return is_other ? fail_state(state, IMG_USAGE,
-                                 "is a saved state of another domain", err)
-                    : 0;
+    int rc = is_other
+                 ? fail_state(state, IMG_USAGE,
+                              "is a saved state of another domain", err)
+                 : relocate_add_domain(relocation, domain, state->path, err);
+
+    if (rc < 0) {
+        chain_virt_domain_free(domain);
+        return -1;
+    }
+    state->domain = domain;
+    return 0;
 }
 
 int relocate_read_states(struct relocation *relocation, struct img_error *err)
@@ -56,7 +63,7 @@ int relocate_read_states(struct relocation *relocation, struct img_error *err)
             state->saved = NULL;
             continue;
         }
-        if (check_domain(relocation, state, err) < 0) {
+        if (add_domain(relocation, state, err) < 0) {
             return -1;
         }
     }

@@ -80,6 +80,7 @@ struct chain_virt_source {
     char *network_snapshot, *config; /* rbd and sheepdog */
     char *pool, *volume, *mode;      /* volume */
     char *namespace_id;              /* nvme */
+    bool has_data_store; /* its contents lie in the file of a <dataStore> */
     bool has_slice;
     uint64_t slice_offset, slice_len; /* bytes */
     char *encryption; /* format: luks, luks2, qcow, default; "": <encryption>
