@@ -142,7 +142,19 @@ sed "s|<active>|<inactiveDomain>$(domain old/next.qcow2 | tr -d '\n' |
 run "${plain[@]}" --snapshots s9.xml --dry-run
 expect_exit 0
 expect_line "would copy          $PWD/old/next.qcow2"
-rm s9.xml old/next.qcow2
+rm s9.xml
+domain old/next.qcow2 >next.xml
+python3 - next.xml old/next.save <<'PY'
+import struct, sys
+text = open(sys.argv[1], "rb").read() + bytes(4096)
+with open(sys.argv[2], "wb") as file:
+    file.write(b"LibvirtQemudSave" + struct.pack("=5I56x", 2, len(text), 1, 0, 0))
+    file.write(text + bytes.fromhex("5145564d00000003") + b"m" * 999)
+PY
+run "${plain[@]}" --saved old/next.save --dry-run
+expect_exit 0
+expect_line "would copy          $PWD/old/next.qcow2"
+rm next.xml old/next.save old/next.qcow2
 
 # Steps are what a shell takes.
 mkdir "it's"
