@@ -197,7 +197,7 @@ run metadata redefine snaps --dry-run --map /none=/new
 grep -q 'no path lies at or below /none' "$test_dir/stderr" ||
     fail 'a rule that met nothing is not told'
 says 2 'expected --to or --connect' metadata redefine snaps
-says 2 '--recover and --record go with --connect' metadata redefine \
+says 2 '--recover, --forget-record and --record go with --connect' metadata redefine \
     snaps --to x --recover
 says 2 '--connect and --to exclude each other' metadata redefine snaps \
     --to x --connect test:///default --domain test

@@ -117,6 +117,49 @@ def no_current(bed, virt, small):
     bed.imgchain(*small.words())
 
 
+def forgotten(bed, virt, small):
+    """The way back is dropped, even one that makes no sense."""
+    way = bed.path("way")
+    words = ("--record", way, "--connect", virt.uri, "--domain", "small")
+    with open(way, "w", encoding="utf-8") as file:
+        file.write("{}")
+    os.chmod(way, 0o600)
+    before = shown(virt, "small")
+    done = bed.imgchain("redefine", "--recover", *words, code=1)
+    expect("expected a record" in done.stderr, done.stderr)
+    bed.imgchain("redefine", "--forget-record", *words)
+    expect(not os.path.exists(way), "the record is still there")
+    done = bed.imgchain("redefine", "--forget-record", *words)
+    expect("nothing to forget" in done.stderr, done.stderr)
+    compare(before, shown(virt, "small"), "what was forgotten")
+
+
+def secrets(bed, virt, small):
+    """A password on record is not lost for a document without it."""
+    inside = small.inside.replace(
+        "</devices>", "<graphics type='vnc' passwd='a-secret'/></devices>")
+    expect(inside != small.inside, "no devices")
+    virt.must("snapshot-create", "small", virt.write_xml(
+        f"<domainsnapshot><name>g</name><state>shutoff</state>"
+        f"<creationTime>9</creationTime>{inside}</domainsnapshot>"),
+        "--redefine")
+    before = shown(virt, "small")
+    expect("a-secret" in before["snapshot g"], "no password on record")
+    path = bed.path("g.xml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(virt.must("snapshot-dumpxml", "small", "g"))
+    words = ("redefine", path, "--connect", virt.uri, "--domain", "small")
+    done = bed.imgchain(*words, code=1)
+    expect("g has a password on record" in done.stderr, done.stderr)
+    compare(before, shown(virt, "small"), "what was refused")
+    bed.imgchain(*words, "--without-secrets")
+    expect("a-secret" not in shown(virt, "small")["snapshot g"], "not done")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before["snapshot g"])
+    bed.imgchain(*words)
+    compare(before, shown(virt, "small"), "what was put back")
+
+
 def at_once(bed, virt, small):
     """The lock is held by another run; it is no lock once it has no name."""
     state = bed.path("state", "imgchain")
@@ -154,6 +197,8 @@ def main():
             borne(bed, virt, small)
             no_current(bed, virt, small)
             at_once(bed, virt, small)
+            forgotten(bed, virt, small)
+            secrets(bed, virt, small)
     print("what others did stays")
     return 0
 

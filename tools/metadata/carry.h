@@ -24,7 +24,8 @@ struct metadata_redefine_values {
     const char *uuid, *name; /* --uuid, --name */
     const char *to;          /* --to DIR */
     const char *record;      /* --record FILE */
-    bool dry_run, recover;
+    bool dry_run, recover, forget_record;
+    bool without_secrets; /* --without-secrets */
 };
 
 struct metadata_delete_values {

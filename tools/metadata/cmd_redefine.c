@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* metadata redefine: put on record what was exported, or kept in files. */
+#include <errno.h>
 #include <img/memory.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "carry.h"
 #include "message.h"
@@ -50,6 +52,10 @@ const struct option_spec metadata_redefine_options[] = {
      option_text, AT(record)},
     {0, "recover", NULL, "only settle what a killed run has begun", option_flag,
      AT(recover)},
+    {0, "forget-record", NULL, "only drop the way back: nothing is settled",
+     option_flag, AT(forget_record)},
+    {0, "without-secrets", NULL, "even where that loses passwords on record",
+     option_flag, AT(without_secrets)},
     {0, NULL, NULL, NULL, NULL, 0},
 };
 
@@ -74,8 +80,14 @@ static const char *connect_fault(const struct metadata_redefine_values *values,
     if (values->recover && values->dry_run) {
         return "--recover and --dry-run exclude each other";
     }
-    return values->recover && nr > 0
-               ? "--recover needs no files: the record says what is to be done"
+    if (values->recover && values->forget_record) {
+        return "--recover and --forget-record exclude each other";
+    }
+    if (values->forget_record && values->dry_run) {
+        return "--forget-record and --dry-run exclude each other";
+    }
+    return (values->recover || values->forget_record) && nr > 0
+               ? "--recover and --forget-record need no files"
                : NULL;
 }
 
@@ -85,12 +97,12 @@ static bool is_sane(const struct metadata_redefine_values *values, int nr)
 
     if (values->source.connect) {
         text = connect_fault(values, nr);
-    } else if (values->recover || values->record) {
-        text = "--recover and --record go with --connect";
+    } else if (values->recover || values->record || values->forget_record) {
+        text = "--recover, --forget-record and --record go with --connect";
     } else if (!values->to && !values->dry_run) {
         text = "expected --to or --connect: what is to be done with it";
     }
-    if (!text && nr == 0 && !values->recover) {
+    if (!text && nr == 0 && !values->recover && !values->forget_record) {
         text = "expected a bundle, libvirt's folder of a domain's snapshots, "
                "or their files";
     }
@@ -163,6 +175,20 @@ static void tell_left(void *opaque, const char *text)
     message_note("%s", text);
 }
 
+static int forget_record(const struct redefining *run, struct img_error *err)
+{
+    if (unlink(run->record) == 0) {
+        message_note("what a run that was killed had begun stays as it is");
+    } else if (errno == ENOENT) {
+        message_note("no run was killed: there is nothing to forget");
+    } else {
+        img_fail_sys(err, errno, "cannot remove the record");
+        img_error_set_path(err, run->record);
+        return -1;
+    }
+    return 0;
+}
+
 static int recover(struct redefining *run, struct img_error *err)
 {
     int undone;
@@ -173,6 +199,9 @@ static int recover(struct redefining *run, struct img_error *err)
     run->wish.settling.tell = tell_left;
     run->wish.settling.leaves = run->values->recover;
     run->lock = chain_redefine_lock(run->record, err);
+    if (run->lock >= 0 && run->values->forget_record) {
+        return forget_record(run, err);
+    }
     undone = run->lock < 0 ? -1
                            : chain_redefine_recover(run->libvirt, run->record,
                                                     &run->wish.settling, err);
@@ -211,6 +240,37 @@ static int read_there(struct redefining *run, struct img_error *err)
 }
 
 /* ---- Doing it. */
+
+/* libvirt leaves out the passwords of displays where it is not asked for
+   them. */
+static bool has_secret(const char *text)
+{
+    return strstr(text, " passwd='") || strstr(text, " passwd=\"");
+}
+
+static int check_secrets(const struct redefining *run, struct img_error *err)
+{
+    char shown[256];
+
+    for (size_t i = 0; run->snapshots && i < run->plan->nr; i++) {
+        const struct chain_moment *put = run->plan->steps[i].moment;
+        const struct chain_metadata *there =
+            put->snapshot ? run->snapshots : run->checkpoints;
+        size_t at = chain_metadata_find(there, put->name);
+
+        if (at == CHAIN_METADATA_NONE || has_secret(put->text) ||
+            !has_secret(there->moments[at].text)) {
+            continue;
+        }
+        img_escape(put->name, strlen(put->name), shown, sizeof(shown));
+        return img_fail(err, IMG_REFUSED,
+                        "%s has a password on record that the new document "
+                        "has not: expected an export with --security-info, or "
+                        "--without-secrets",
+                        shown);
+    }
+    return 0;
+}
 
 static const char *domain_name(const struct redefining *run)
 {
@@ -284,6 +344,9 @@ static int redefine(struct redefining *run, char **operands, int nr,
         return -1;
     }
     tell_unused(map);
+    if (!run->values->without_secrets && check_secrets(run, err) < 0) {
+        return -1;
+    }
     is_taken = chain_report_len(run->plan->report) == 0;
     if (is_taken && put_on_record(run, err) < 0) {
         return -1;
@@ -316,7 +379,7 @@ int cmd_metadata_redefine(void *opaque, char **operands, int nr)
     if (run.values->source.connect &&
         (look_up(&run, &err) < 0 || recover(&run, &err) < 0)) {
         code = session_fail(&err, EXIT_FAILED);
-    } else if (!run.values->recover) {
+    } else if (!run.values->recover && !run.values->forget_record) {
         code = redefine(&run, operands, nr, &err);
         code = code < 0 ? session_fail(&err, EXIT_FAILED) : code;
     }
