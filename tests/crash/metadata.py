@@ -51,19 +51,6 @@ def make_documents(scenario, number):
     return names
 
 
-def rehearse(scenario):
-    """What there is after a run, of which nothing stays."""
-    kept = scenario.folder + ".kept"
-    shutil.copytree(scenario.folder, kept)
-    done = calls.run(scenario.folder, scenario.args)
-    if done.returncode != 0:
-        raise RuntimeError(f"{scenario.args}: {done.stderr}")
-    found = transacted.texts(scenario.folder)
-    shutil.rmtree(scenario.folder)
-    os.rename(kept, scenario.folder)
-    return found
-
-
 class Delete(transacted.Transacted):
     def build(self):
         names = make_documents(self, self.rng.randrange(2, 7))
@@ -74,7 +61,7 @@ class Delete(transacted.Transacted):
         self.args = ["metadata", "delete", "-q", "--metadata", "vm", name]
         self.args += [] if which == "it" else [which]
         self.old = transacted.texts(self.folder)
-        self.new = rehearse(self)
+        self.new = transacted.rehearse(self)
         if self.old == self.new:
             raise RuntimeError(f"{self.args} changed nothing")
         self.start()
@@ -99,7 +86,7 @@ class Folder(trial.Scenario):
         self.args = ["metadata", "redefine", "-q", "--to", "out", "--map",
                      "/images=/elsewhere", "vm"]
         self.old = transacted.texts(self.folder)
-        self.new = rehearse(self)
+        self.new = transacted.rehearse(self)
 
     def run_with(self, plan):
         """Its exit code; what is seen is the old or the new."""

@@ -6,11 +6,9 @@ in the old folder or in the new one, with all its images and all its XML, or
 """
 
 import os
-import shutil
 import sys
 
 sys.path[0] = os.path.join(os.path.dirname(__file__), "support")
-import calls  # noqa: E402
 import transacted  # noqa: E402
 import trial  # noqa: E402
 
@@ -48,7 +46,7 @@ class Relocation(transacted.Transacted):
             os.rename(self.path("xml/vm.xml"), self.path("xml/domain.xml"))
             self.args[self.args.index("xml/vm.xml")] = "xml/domain.xml"
         self.old = transacted.texts(self.folder)
-        self.new = self.rehearse()
+        self.new = transacted.rehearse(self)
         self.start()
 
     def make_images(self):
@@ -74,18 +72,6 @@ class Relocation(transacted.Transacted):
                 memory=self.path("old/memory"),
                 top=self.path("old/top.qcow2"),
                 domain=DOMAIN.format(disks=disks("a"))))
-
-    def rehearse(self):
-        """What there is after a run, of which nothing stays."""
-        kept = self.folder + ".kept"
-        shutil.copytree(self.folder, kept)
-        done = calls.run(self.folder, self.args)
-        if done.returncode != 0:
-            raise RuntimeError(f"{self.args}: {done.stderr}")
-        found = transacted.texts(self.folder)
-        shutil.rmtree(self.folder)
-        os.rename(kept, self.folder)
-        return found
 
     def expected(self):
         return [("none", self.old), ("all", self.new)]

@@ -4,6 +4,7 @@ the run was, recovered, and must then be one of those that are allowed."""
 
 import os
 import re
+import shutil
 
 import calls
 import trial
@@ -48,6 +49,19 @@ def claim(record, path):
         file.truncate()
         file.write(text)
     os.chmod(record, RECORD_MODE)
+
+
+def rehearse(scenario):
+    """What there is after a run of SCENARIO's, of which nothing stays."""
+    kept = scenario.folder + ".kept"
+    shutil.copytree(scenario.folder, kept)
+    done = calls.run(scenario.folder, scenario.args)
+    if done.returncode != 0:
+        raise RuntimeError(f"{scenario.args}: {done.stderr}")
+    found = texts(scenario.folder)
+    shutil.rmtree(scenario.folder)
+    os.rename(kept, scenario.folder)
+    return found
 
 
 class Transacted(trial.Scenario):
