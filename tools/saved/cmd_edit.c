@@ -160,14 +160,19 @@ static enum outcome attempt(const struct saved_change_values *values,
     return TAKEN;
 }
 
-/* 'y': edit again; 'f': force; 'n', the end of input: give up. */
-static char ask(bool can_force)
+/*
+ * 'y': edit again; 'f': force; 'n', the end of input: give up. It says where
+ * the text is: whoever interrupts the question finds it there.
+ */
+static char ask(const struct draft *draft, bool can_force)
 {
-    char line[64];
+    char line[64], shown[IMG_ERROR_PATH_MAX];
 
+    img_escape(draft->path, strlen(draft->path), shown, sizeof(shown));
     for (;;) {
         (void)fprintf(stderr,
-                      "Failed. Try again? [y,n%s]: ", can_force ? ",f" : "");
+                      "Failed; the edited XML is in %s. Try again? [y,n%s]: ",
+                      shown, can_force ? ",f" : "");
         if (!fgets(line, sizeof(line), stdin)) {
             return 'n';
         }
@@ -238,7 +243,7 @@ static int edit(struct saved_change_values *values, const char *path,
             return change_finish(&values->change, out);
         }
         answer = outcome == REFUSED && isatty(STDIN_FILENO)
-                     ? ask(!values->force)
+                     ? ask(draft, !values->force)
                      : 'n';
         if (answer == 'n') {
             return give_up(draft);
