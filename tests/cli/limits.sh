@@ -94,11 +94,22 @@ no_report_left
 "$imgchain" "${judge[@]}" >/dev/null 2>&1 &
 judging=$!
 tries=0
-until find reports -name 'stamp.*' | grep -q .; do
+# has_clerk PID: the second process is there, which removes what is left.
+has_clerk()
+{
+    local stat
+    for stat in /proc/[0-9]*/stat; do
+        [ "$(sed 's/.*) . //; s/ .*//' "$stat" 2>/dev/null)" != "$1" ] ||
+            return 0
+    done
+    return 1
+}
+until has_clerk "$judging"; do
     tries=$((tries + 1))
     [ "$tries" -lt 500 ] || fail 'no report is begun'
     sleep 0.02
 done
+find reports -name 'stamp.*' | grep -q . || fail 'no report is begun'
 kill -KILL "$judging"
 wait "$judging" 2>/dev/null || true
 no_report_left
