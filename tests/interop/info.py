@@ -53,4 +53,4 @@ def check(chain):
 
 
 if __name__ == "__main__":
-    sys.exit(cases.run(check, default_number=400, first_seed=0))
+    sys.exit(cases.run(check, default_number=300, first_seed=0))

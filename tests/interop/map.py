@@ -63,4 +63,4 @@ def refused(chain):
 
 
 if __name__ == "__main__":
-    sys.exit(cases.run(check, default_number=400, first_seed=10000))
+    sys.exit(cases.run(check, default_number=300, first_seed=10000))

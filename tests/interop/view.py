@@ -21,6 +21,8 @@ VIEWDUMP = os.path.join(os.environ.get("IMGCHAIN_BUILD", "build/dev"),
                         "tests", "viewdump")
 SEED = int(os.environ.get("VIEW_SEED", "1"))
 COUNT = int(os.environ.get("VIEW_COUNT", "150"))
+if "IMGCHAIN_SANITIZED" in os.environ:
+    COUNT = (COUNT + 3) // 4
 KIB = 1024
 MIB = 1024 * KIB
 
