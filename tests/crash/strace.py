@@ -35,7 +35,7 @@ def fields(text):
 def normal_name(path):
     """Temporary names are made anew each time."""
     path = re.sub(r"imgchain-[a-z0-9]{6}\b", "imgchain-X", path)
-    return re.sub(r"snapshot-[0-9a-zA-Z]{16}", "snapshot-X", path)
+    return re.sub(r"(snapshot|transaction)-[0-9a-zA-Z]{16}", r"\1-X", path)
 
 
 def from_log(log):
