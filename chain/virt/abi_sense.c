@@ -17,7 +17,8 @@
     "qemu-vdagent|dbus|"
 #define ACTIONS "|destroy|restart|preserve|rename-restart|"
 
-/* What an attribute may say; "" for any number. */
+/* What an attribute may say; "" for any number; after "[" the characters that
+   it may consist of. */
 static const struct rule {
     const char *path, *attribute; /* NULL: the text */
     const char *words;
@@ -26,6 +27,7 @@ static const struct rule {
     {"on_poweroff", NULL, ACTIONS, true},
     {"on_reboot", NULL, ACTIONS, true},
     {"on_crash", NULL, ACTIONS "|coredump-destroy|coredump-restart|", true},
+    {"vcpu", "cpuset", "[0123456789,-^", false},
     {"vcpu", "placement", "|static|auto|", false},
     {"clock", "offset", "|utc|localtime|variable|timezone|absolute|", false},
     {"clock/timer", "tickpolicy", "|delay|catchup|merge|discard|", false},
@@ -38,6 +40,7 @@ static const struct rule {
     {"devices/graphics", "type",
      "|sdl|vnc|rdp|desktop|spice|egl-headless|dbus|", true},
     {"devices/graphics", "port", "", false},
+    {"devices/graphics", "passwdValidTo", "[0123456789-T:", false},
     {"devices/graphics", "connected", "|fail|disconnect|keep|", false},
     {"devices/graphics/listen", "type", "|none|address|network|socket|", true},
     {"devices/audio", "id", "", true},
@@ -84,6 +87,9 @@ static bool is_sensible(const struct rule *rule, const char *value)
 
     if (!value) {
         return !rule->is_required;
+    }
+    if (rule->words[0] == '[') {
+        return value[strspn(value, rule->words + 1)] == '\0';
     }
     if (rule->words[0]) {
         return value[0] && is_word_of(rule->words, value);
@@ -269,6 +275,36 @@ static const char *sound_fault(const struct virt_node *device)
     return id ? "names no audio backend that there is" : NULL;
 }
 
+/* A USB device of the host goes by both numbers, or by its address. */
+static const char *host_device_fault(const struct virt_node *device)
+{
+    const struct virt_node *source = virt_child(device, "source");
+    const struct virt_node *vendor = virt_child(source, "vendor");
+    const struct virt_node *product = virt_child(source, "product");
+
+    return is_one_of("|usb|", virt_attribute(device, "type")) &&
+                   (vendor || product) &&
+                   (!virt_attribute(vendor, "id") ||
+                    !virt_attribute(product, "id"))
+               ? "names a USB device by half: expected vendor and product"
+               : NULL;
+}
+
+static const char *audio_fault(const struct virt_node *device)
+{
+    const struct virt_node *other = virt_child(device->parent, "audio");
+    const char *id = virt_attribute(device, "id");
+
+    for (; id && other; other = virt_same(other)) {
+        const char *its = virt_attribute(other, "id");
+
+        if (other != device && its && strcmp(its, id) == 0) {
+            return "has the number of another audio backend";
+        }
+    }
+    return NULL;
+}
+
 const char *abi_device_fault(const struct virt_node *device)
 {
     static const struct {
@@ -287,6 +323,8 @@ const char *abi_device_fault(const struct virt_node *device)
         {"disk", driver_fault},
         {"controller", driver_fault},
         {"sound", sound_fault},
+        {"hostdev", host_device_fault},
+        {"audio", audio_fault},
     };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
