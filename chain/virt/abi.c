@@ -209,7 +209,7 @@ static int check_sense(struct abi_walk *walk, const struct virt_node *old,
         const char *attribute = NULL;
         bool is_good =
             !path_of(n, path) || abi_value_has_sense(n, path, &attribute);
-        const char *fault = abi_is_device(n) ? abi_device_fault(n) : NULL;
+        const char *fault = abi_fault(n);
         const struct virt_node *same;
 
         if (is_good && !fault) {
@@ -217,7 +217,7 @@ static int check_sense(struct abi_walk *walk, const struct virt_node *old,
         }
         nr++;
         same = find_same(old, n);
-        if (same && (!fault || abi_device_fault(same))) {
+        if (same && (!fault || abi_fault(same))) {
             continue; /* it was so before */
         }
         if ((!is_good && abi_add_senseless(walk, n, path, attribute) < 0) ||

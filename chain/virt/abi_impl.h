@@ -88,8 +88,9 @@ bool abi_is_same_tree(const struct virt_node *a, const struct virt_node *b);
    else *ATTRIBUTE is what does not (NULL: its text). */
 bool abi_value_has_sense(const struct virt_node *node, const char *path,
                          const char **attribute);
-/* What a device lacks, in words that follow its name; NULL: nothing. */
-const char *abi_device_fault(const struct virt_node *device);
+/* What is wrong with a device, timer or label, or goes ill with what stands
+   beside it, in words that follow its name; NULL: nothing. */
+const char *abi_fault(const struct virt_node *node);
 
 /* ---- abi_document.c */
 

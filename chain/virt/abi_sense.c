@@ -305,31 +305,78 @@ static const char *audio_fault(const struct virt_node *device)
     return NULL;
 }
 
-const char *abi_device_fault(const struct virt_node *device)
+/* libvirt knows the address by both names. */
+static const char *graphics_fault(const struct virt_node *device)
+{
+    const char *listen = virt_attribute(device, "listen");
+    const char *address =
+        virt_attribute(virt_child(device, "listen"), "address");
+
+    return listen && address && strcmp(listen, address) != 0
+               ? "has another listen= than the address of its first <listen>"
+               : NULL;
+}
+
+static const char *timer_fault(const struct virt_node *timer)
+{
+    return is_one_of("|rtc|", virt_attribute(timer, "name")) &&
+                   is_one_of("|merge|discard|",
+                             virt_attribute(timer, "tickpolicy"))
+               ? "rtc has a tick policy that QEMU does not have for it"
+               : NULL;
+}
+
+static const char *label_fault(const struct virt_node *label)
+{
+    const struct virt_node *other = virt_child(label->parent, "seclabel");
+    const char *model = virt_attribute(label, "model");
+
+    for (; model && other; other = virt_same(other)) {
+        const char *its = virt_attribute(other, "model");
+
+        if (other != label && its && strcmp(its, model) == 0) {
+            return "has the model of another one";
+        }
+    }
+    return NULL;
+}
+
+/* NODE stands in the domain, or in its element AROUND. */
+static bool stands_in(const struct virt_node *node, const char *around)
+{
+    return node->parent && strcmp(node->parent->name, around) == 0 &&
+           (!node->parent->parent || !node->parent->parent->parent);
+}
+
+const char *abi_fault(const struct virt_node *node)
 {
     static const struct {
-        const char *name;
-        const char *(*fault)(const struct virt_node *device);
+        const char *around, *name;
+        const char *(*fault)(const struct virt_node *node);
     } kinds[] = {
-        {"serial", character_fault},
-        {"parallel", character_fault},
-        {"console", character_fault},
-        {"channel", character_fault},
-        {"redirdev", character_fault},
-        {"smartcard", smart_card_fault},
-        {"input", input_fault},
-        {"interface", interface_fault},
-        {"filesystem", file_system_fault},
-        {"disk", driver_fault},
-        {"controller", driver_fault},
-        {"sound", sound_fault},
-        {"hostdev", host_device_fault},
-        {"audio", audio_fault},
+        {"domain", "seclabel", label_fault},
+        {"clock", "timer", timer_fault},
+        {"devices", "serial", character_fault},
+        {"devices", "parallel", character_fault},
+        {"devices", "console", character_fault},
+        {"devices", "channel", character_fault},
+        {"devices", "redirdev", character_fault},
+        {"devices", "smartcard", smart_card_fault},
+        {"devices", "input", input_fault},
+        {"devices", "interface", interface_fault},
+        {"devices", "filesystem", file_system_fault},
+        {"devices", "disk", driver_fault},
+        {"devices", "controller", driver_fault},
+        {"devices", "sound", sound_fault},
+        {"devices", "hostdev", host_device_fault},
+        {"devices", "audio", audio_fault},
+        {"devices", "graphics", graphics_fault},
     };
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (strcmp(device->name, kinds[i].name) == 0) {
-            return kinds[i].fault(device);
+        if (strcmp(node->name, kinds[i].name) == 0 &&
+            stands_in(node, kinds[i].around)) {
+            return kinds[i].fault(node);
         }
     }
     return NULL;
